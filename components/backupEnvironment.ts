@@ -1,0 +1,106 @@
+import * as pulumi from "@pulumi/pulumi";
+import type { NewestRecords, S3Key } from "./config";
+import { type Container, directory, file } from "./container";
+import { type EnvironmentValue, renderEnvironment } from "./render/environment";
+
+export interface BackupEnvironmentArgs {
+  readonly container: Container;
+  readonly name: string;
+  readonly role: string;
+  readonly databases: readonly string[];
+  readonly configDirectory: string;
+  readonly backupDirectory: string;
+  readonly stateDirectory: string;
+  readonly retentionDays: number;
+  readonly newestRecords: readonly NewestRecords[];
+  /** The off-host target; left out, dumps stay in the container. */
+  readonly s3?: S3Target;
+  /** What has to stand in the container before. */
+  readonly after: readonly pulumi.Resource[];
+}
+
+export interface S3Target {
+  readonly bucket: string;
+  readonly region: string;
+  readonly endpoint?: string;
+  readonly caCertificate?: string;
+  readonly prefix: string;
+  readonly key: { readonly accessKeyId: pulumi.Input<string>; readonly secretAccessKey: S3Key["secretAccessKey"] };
+}
+
+/**
+ * backup.env, plain so that preview shows what changes, and the secrets in a file of their own that only the job's
+ * account can read.
+ */
+export class BackupEnvironment extends pulumi.ComponentResource {
+  readonly artefacts: pulumi.Resource[];
+
+  constructor(name: string, args: BackupEnvironmentArgs, opts?: pulumi.ComponentResourceOptions) {
+    super("pgbackup:index:BackupEnvironment", name, {}, opts);
+    const { container, configDirectory, role, s3, after } = args;
+    const folder = container.declare(directory({ path: configDirectory }), { parent: this });
+    const files = [file({ path: settingsPath(configDirectory), mode: "0644", content: renderSettings(args) })];
+    if (s3) {
+      files.push(
+        file({
+          path: secretsPath(configDirectory),
+          mode: "0600",
+          owner: `${role}:root`,
+          content: pulumi.secret(pulumi.all([s3.key.accessKeyId, s3.key.secretAccessKey]).apply(renderSecrets)),
+        }),
+      );
+    }
+    if (s3?.caCertificate !== undefined) {
+      files.push(file({ path: caPath(configDirectory), content: s3.caCertificate }));
+    }
+    const before = [folder, ...after];
+    this.artefacts = files.map((artefact) => container.declare(artefact, { parent: this, dependsOn: before }));
+    this.registerOutputs();
+  }
+}
+
+/** Path of backup.env. */
+export function settingsPath(configDirectory: string): string {
+  return `${configDirectory}/backup.env`;
+}
+
+function secretsPath(configDirectory: string): string {
+  return `${configDirectory}/backup-secrets.env`;
+}
+
+function caPath(configDirectory: string): string {
+  return `${configDirectory}/s3-ca.pem`;
+}
+
+function renderSettings(args: BackupEnvironmentArgs): string {
+  const { s3, configDirectory, newestRecords } = args;
+  const settings: [string, EnvironmentValue, string?][] = [
+    ["BACKUP_NAME", args.name],
+    ["BACKUP_ROLE", args.role, "PostgreSQL role and operating-system account"],
+    ["BACKUP_DIRECTORY", args.backupDirectory],
+    ["BACKUP_STATE", args.stateDirectory],
+    ["BACKUP_SECRETS", secretsPath(configDirectory)],
+    ["DATABASES", args.databases],
+    ["RETENTION_DAYS", args.retentionDays],
+    ["S3_BUCKET", s3?.bucket ?? "", "Off-host copies; an empty bucket means none"],
+    ["S3_PREFIX", s3?.prefix ?? ""],
+    ["S3_REGION", s3?.region ?? ""],
+    ["S3_ENDPOINT", s3?.endpoint ?? ""],
+    ["S3_CA_FILE", s3?.caCertificate === undefined ? "" : caPath(configDirectory)],
+    [
+      "NEWEST_RECORDS",
+      newestRecords.map(({ database, table, timeColumn, columns }) =>
+        [database, table, timeColumn, columns.join(",")].join("|"),
+      ),
+      "What verification shows the newest rows of: database|table|time column|columns",
+    ],
+  ];
+  return renderEnvironment("Managed by pulumi up (pgbackup); change the stack's settings instead.", settings);
+}
+
+function renderSecrets([accessKeyId, secretAccessKey]: [string, string]): string {
+  return renderEnvironment("Managed by pulumi up (pgbackup). Secret.", [
+    ["S3_ACCESS_KEY_ID", accessKeyId],
+    ["S3_SECRET_ACCESS_KEY", secretAccessKey],
+  ]);
+}

@@ -1,0 +1,35 @@
+import * as pulumi from "@pulumi/pulumi";
+import { account, type Container, databaseRole } from "./container";
+import { renderRoleSql } from "./render/roleSql";
+
+export interface BackupRoleArgs {
+  readonly container: Container;
+  /** Name of the PostgreSQL role and of the operating-system account. */
+  readonly role: string;
+  readonly databases: readonly string[];
+}
+
+/** Connections the role may hold at once: the dump's and its snapshot's for each of several parallel jobs. */
+const CONNECTION_LIMIT = 20;
+
+/**
+ * The read-only role that dumps, and the account of the same name: PostgreSQL's peer authentication lets it in, so no
+ * password exists. Where it does not, applying fails and names the line of pg_hba.conf that decides.
+ */
+export class BackupRole extends pulumi.ComponentResource {
+  /** The account, for what has to be owned by it. */
+  readonly account: pulumi.Resource;
+  readonly role: pulumi.Resource;
+
+  constructor(name: string, args: BackupRoleArgs, opts?: pulumi.ComponentResourceOptions) {
+    super("pgbackup:index:BackupRole", name, {}, opts);
+    const { container, role, databases } = args;
+    const limits = { role, databases, connectionLimit: CONNECTION_LIMIT };
+    this.account = container.declare(account(role), { parent: this });
+    this.role = container.declare(databaseRole({ ...limits, sql: renderRoleSql(limits) }), {
+      parent: this,
+      dependsOn: this.account,
+    });
+    this.registerOutputs();
+  }
+}

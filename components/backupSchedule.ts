@@ -1,0 +1,54 @@
+import * as pulumi from "@pulumi/pulumi";
+import { type Container, systemdUnit } from "./container";
+import { renderServiceUnit, renderTimerUnit } from "./render/units";
+
+export interface BackupScheduleArgs {
+  readonly container: Container;
+  /** Prefix of the units, e.g. trade-show-db. */
+  readonly name: string;
+  readonly databases: readonly string[];
+  readonly account: string;
+  readonly command: string;
+  readonly writable: readonly string[];
+  readonly calendar: string;
+  readonly jitter: string;
+  /** What has to stand in the container before. */
+  readonly after: readonly pulumi.Resource[];
+}
+
+/** The service that makes a backup, and the timer that starts it every night. */
+export class BackupSchedule extends pulumi.ComponentResource {
+  readonly service: string;
+  readonly timer: string;
+
+  constructor(name: string, args: BackupScheduleArgs, opts?: pulumi.ComponentResourceOptions) {
+    super("pgbackup:index:BackupSchedule", name, {}, opts);
+    const { container, account, command, writable, calendar, jitter, after } = args;
+    const description = `Backup of ${args.databases.length === 1 ? "database" : "databases"} ${describe(args.databases)}`;
+    this.service = `${args.name}-backup.service`;
+    this.timer = `${args.name}-backup.timer`;
+
+    const service = container.declare(
+      systemdUnit({
+        unit: this.service,
+        content: renderServiceUnit({ description, account, command, writable, sandbox: container.sandbox }),
+        wanted: "on-demand",
+      }),
+      { parent: this, dependsOn: [...after] },
+    );
+    container.declare(
+      systemdUnit({
+        unit: this.timer,
+        content: renderTimerUnit({ description, calendar, jitter }),
+        wanted: "running",
+      }),
+      { parent: this, dependsOn: service },
+    );
+    this.registerOutputs();
+  }
+}
+
+/** Names for a unit's description, where % would be read as a specifier. */
+function describe(databases: readonly string[]): string {
+  return databases.join(", ").replaceAll("%", "%%");
+}

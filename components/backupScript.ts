@@ -1,0 +1,55 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import * as pulumi from "@pulumi/pulumi";
+import { type Container, file, packages } from "./container";
+import { renderLauncher } from "./render/launcher";
+
+export interface BackupScriptArgs {
+  readonly container: Container;
+  /** Prefix of the commands, e.g. trade-show-db. */
+  readonly name: string;
+  readonly commandDirectory: string;
+  /** Path of backup.env. */
+  readonly settings: string;
+}
+
+/** What an operator can run, and the file in scripts/ that does it. */
+const COMMANDS = ["backup", "restore", "verify"] as const;
+
+/** Commands the scripts need besides PostgreSQL's and those of every Debian, with the packages that bring them. */
+const NEEDED = { curl: "curl", jq: "jq" };
+
+const SCRIPTS = join(__dirname, "..", "scripts");
+
+/** The three commands: backup, restore and verify. They are short launchers of the programs in scripts/. */
+export class BackupScript extends pulumi.ComponentResource {
+  /** Path of each command in the container. */
+  readonly commands: Readonly<Record<(typeof COMMANDS)[number], string>>;
+  readonly artefacts: pulumi.Resource[];
+
+  constructor(name: string, args: BackupScriptArgs, opts?: pulumi.ComponentResourceOptions) {
+    super("pgbackup:index:BackupScript", name, {}, opts);
+    const { container, commandDirectory, settings } = args;
+    const library = `/usr/local/lib/${args.name}`;
+    const command = (verb: string) => `${commandDirectory}/${args.name}-${verb}.sh`;
+
+    this.commands = { backup: command("backup"), restore: command("restore"), verify: command("verify") };
+    this.artefacts = [
+      packages(NEEDED),
+      ...listScripts().map((path) =>
+        file({ path: `${library}/${path}`, mode: "0755", content: readFileSync(join(SCRIPTS, path), "utf8") }),
+      ),
+      ...COMMANDS.map((verb) =>
+        file({ path: command(verb), mode: "0755", content: renderLauncher(settings, `${library}/${verb}.sh`) }),
+      ),
+    ].map((artefact) => container.declare(artefact, { parent: this }));
+    this.registerOutputs();
+  }
+}
+
+/** Paths of all scripts, relative to scripts/. */
+function listScripts(): string[] {
+  return readdirSync(SCRIPTS, { recursive: true, encoding: "utf8" })
+    .filter((path) => path.endsWith(".sh"))
+    .sort();
+}

@@ -1,0 +1,261 @@
+import * as pulumi from "@pulumi/pulumi";
+import type { Connection, JumpHost } from "./container";
+import { SettingsReader } from "./settingsReader";
+
+/** A table whose newest rows verification shows. */
+export interface NewestRecords {
+  readonly database: string;
+  /** `schema.table`. */
+  readonly table: string;
+  readonly timeColumn: string;
+  readonly columns: readonly string[];
+}
+
+/** Everything that is decided for one container. */
+export interface ContainerSettings {
+  /** What its resources are named after, e.g. ct2320. */
+  readonly label: string;
+  readonly connection: Connection;
+  readonly vmid: number;
+  readonly databases: readonly string[];
+  readonly role: string;
+  /** Prefix of commands and units. */
+  readonly name: string;
+  readonly commandDirectory: string;
+  readonly configDirectory: string;
+  readonly backupDirectory: string;
+  /** Calendar expression of systemd.time(7), its time zone included. */
+  readonly calendar: string;
+  /** Time span of systemd.time(7). */
+  readonly jitter: string;
+  readonly retentionDays: number;
+  readonly newestRecords: readonly NewestRecords[];
+  readonly s3Prefix: string;
+  /** A writer's key the user made; without one, an IAM user is declared. */
+  readonly s3Key?: S3Key;
+}
+
+export interface S3Key {
+  readonly accessKeyId: string;
+  readonly secretAccessKey: pulumi.Output<string>;
+}
+
+/** Parts of a bucket that an S3-compatible server may not know. */
+export const BUCKET_PARTS = [
+  "versioning",
+  "encryption",
+  "publicAccessBlock",
+  "ownershipControls",
+  "lifecycle",
+  "policy",
+] as const;
+
+export type BucketPart = (typeof BUCKET_PARTS)[number];
+
+export interface BucketSettings {
+  readonly bucket: string;
+  readonly region: string;
+  /** URL of an S3-compatible server; AWS if left out. */
+  readonly endpoint?: string;
+  readonly caCertificate?: string;
+  readonly without: readonly BucketPart[];
+  readonly retentionDays: number;
+  readonly noncurrentDays: number;
+}
+
+export interface Settings {
+  readonly containers: readonly ContainerSettings[];
+  /** Left out where no off-host copies are wanted. */
+  readonly bucket?: BucketSettings;
+  readonly driftDetection: boolean;
+}
+
+/**
+ * Reads the stack's configuration, whose types and defaults are in Pulumi.yaml. The only reader of it.
+ *
+ * @throws pulumi.RunError that lists every wrong setting: its key, its value and what would be right.
+ */
+export function readSettings(): Settings {
+  const reader = SettingsReader.ofStack(new pulumi.Config().name);
+  const bucket = readBucket(reader);
+  const driftDetection = reader.flag("driftDetection");
+  const containers = [readContainer(reader)];
+  for (const entry of reader.entries("containers")) {
+    containers.push(readContainer(entry));
+    entry.refuseUnread();
+  }
+  reader.refuseUnread();
+  refuseTwins(reader, containers);
+  reader.throwProblems();
+  return { containers, bucket, driftDetection };
+}
+
+function readContainer(reader: SettingsReader): ContainerSettings {
+  const vmid = reader.own("vmid").integer("vmid", 100, 999_999_999);
+  const databases = reader.own("databases").list("databases", databaseName);
+  if (databases.length === 0) reader.problem("databases", [], "the name of at least one database");
+  return {
+    label: `ct${vmid}`,
+    connection: readConnection(reader),
+    vmid,
+    databases,
+    role: reader.text(
+      "role",
+      /^[a-z_][a-z0-9_-]{0,30}$/,
+      "1 to 31 characters of a-z, 0-9, _ and -, beginning with a letter or _",
+    ),
+    name: reader.text(
+      "name",
+      /^[a-z][a-z0-9-]{0,39}$/,
+      "1 to 40 characters of a-z, 0-9 and -, beginning with a letter",
+    ),
+    commandDirectory: readPath(reader, "commandDirectory"),
+    configDirectory: readPath(reader, "configDirectory"),
+    backupDirectory: readPath(reader, "backupDirectory"),
+    calendar: `${readCalendar(reader)} ${reader.text("timeZone", /^[A-Za-z][A-Za-z0-9_+/-]*$/, 'a time zone of tzdata, e.g. "Europe/Berlin"')}`,
+    jitter: reader.text("jitter", /^[0-9][0-9a-z. ]*$/, 'a time span of systemd.time(7), e.g. "0" or "10min"'),
+    retentionDays: reader.integer("retentionDays", 1, 36_500),
+    newestRecords: readNewestRecords(reader, databases),
+    s3Prefix:
+      reader
+        .own("s3Prefix")
+        .optionalText("s3Prefix", /^([A-Za-z0-9._~-]+\/)+$/, "letters, digits, . _ ~ - and /, ending in /") ??
+      `ct${vmid}/`,
+    s3Key: readKey(reader),
+  };
+}
+
+function readConnection(reader: SettingsReader): Connection {
+  return {
+    host: reader.text("host", HOST, HOST_RIGHT),
+    port: reader.integer("hostPort", 1, 65_535),
+    user: reader.text("hostUser", USER, USER_RIGHT),
+    hostKey: reader.check("hostKey", hostKeyProblem),
+    privateKey: reader.optionalSecret(
+      "privateKey",
+      /-----BEGIN [A-Z ]*PRIVATE KEY-----/,
+      "a private key in OpenSSH or PEM format",
+    ),
+    privateKeyPassword: reader.optionalSecret("privateKeyPassword", /./, "the passphrase of privateKey"),
+    jumpHost: readJumpHost(reader),
+  };
+}
+
+const HOST = /^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$/;
+const HOST_RIGHT = "a host name or an IP address";
+const USER = /^[a-z_][a-z0-9_.-]*$/;
+const USER_RIGHT = "a user name, e.g. root";
+
+function readJumpHost(reader: SettingsReader): JumpHost | undefined {
+  const jump = reader.object("jumpHost");
+  if (jump.isEmpty) return undefined;
+  const jumpHost = {
+    host: jump.text("host", HOST, HOST_RIGHT),
+    port: jump.has("port") ? jump.integer("port", 1, 65_535) : 22,
+    user: jump.text("user", USER, USER_RIGHT),
+    hostKey: jump.check("hostKey", hostKeyProblem),
+  };
+  jump.refuseUnread();
+  return jumpHost;
+}
+
+/** What is wrong with a pinned host key; undefined where nothing is. */
+function hostKeyProblem(value: string): string | undefined {
+  const right = "the public key the host shows, e.g. `ssh-ed25519 AAAA…`, from /etc/ssh/ssh_host_*_key.pub there";
+  const [type = "", base64 = ""] = value.trim().split(/\s+/);
+  const blob = Buffer.from(base64, "base64");
+  const named = blob.length > 4 ? blob.subarray(4, 4 + blob.readUInt32BE(0)).toString() : "";
+  return type !== "" && named === type ? undefined : right;
+}
+
+/** What is wrong with a database name; undefined where nothing is. What is let through works in every artefact. */
+function databaseName(value: string): string | undefined {
+  const right =
+    "a name of 1 to 63 bytes without quotes, backslashes, slashes, line breaks and other control characters";
+  const bad = value === "" || Buffer.byteLength(value) > 63 || /['"`\\/\p{C}\p{Zl}\p{Zp}]/u.test(value);
+  return bad ? right : undefined;
+}
+
+function readPath(reader: SettingsReader, key: string): string {
+  const segment = "[A-Za-z0-9_-][A-Za-z0-9._-]*";
+  return reader.text(
+    key,
+    new RegExp(`^/${segment}(/${segment})+$`),
+    "an absolute path at least two levels deep, of letters, digits, . _ - and /, without a trailing /",
+  );
+}
+
+function readCalendar(reader: SettingsReader): string {
+  return reader.text(
+    "schedule",
+    /^[A-Za-z0-9*][A-Za-z0-9*~,.:/ -]*$/,
+    'a calendar expression of systemd.time(7), e.g. "*-*-* 02:00:00"',
+  );
+}
+
+function readNewestRecords(reader: SettingsReader, databases: readonly string[]): NewestRecords[] {
+  const column = /^[A-Za-z_][A-Za-z0-9_$]*$/;
+  return reader.entries("newestRecords", { inherit: false }).map((entry) => {
+    const database = entry.text("database", /./, "one of databases");
+    if (!databases.includes(database)) entry.problem("database", database, `one of databases: ${databases.join(", ")}`);
+    const record = {
+      database,
+      table: entry.text(
+        "table",
+        /^[A-Za-z_][A-Za-z0-9_$]*\.[A-Za-z_][A-Za-z0-9_$]*$/,
+        "schema.table, e.g. public.expenses",
+      ),
+      timeColumn: entry.text("timeColumn", column, "a column's name, e.g. created_at"),
+      columns: entry.list("columns", (name) => (column.test(name) ? undefined : "a column's name, e.g. merchant")),
+    };
+    entry.refuseUnread();
+    return record;
+  });
+}
+
+function readKey(reader: SettingsReader): S3Key | undefined {
+  const accessKeyId = reader.optionalText("s3AccessKeyId", /^[A-Za-z0-9_.-]+$/, "an access key's id");
+  const secret = reader.optionalSecret("s3SecretAccessKey", /^[\x21-\x7e]+$/, "the secret half of s3AccessKeyId");
+  if ((accessKeyId === undefined) !== (secret === undefined)) {
+    reader.problem(
+      secret === undefined ? "s3SecretAccessKey" : "s3AccessKeyId",
+      "",
+      "set: an access key has two halves",
+    );
+  }
+  return accessKeyId !== undefined && secret !== undefined
+    ? { accessKeyId, secretAccessKey: pulumi.secret(secret) }
+    : undefined;
+}
+
+function readBucket(reader: SettingsReader): BucketSettings | undefined {
+  const bucket = reader.optionalText(
+    "s3Bucket",
+    /^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$/,
+    "3 to 63 characters of a-z, 0-9 and -",
+  );
+  const settings = {
+    region: reader.text("s3Region", /^[a-z0-9-]+$/, "a region, e.g. eu-central-1"),
+    endpoint: reader.optionalText(
+      "s3Endpoint",
+      /^https?:\/\/[A-Za-z0-9.:[\]-]+$/,
+      "a URL without a path, e.g. https://minio.example.lan:9000",
+    ),
+    caCertificate: reader.optionalText("s3CaCertificate", /-----BEGIN CERTIFICATE-----/, "a certificate in PEM format"),
+    without: reader.list("s3Without", (part) =>
+      BUCKET_PARTS.some((known) => known === part) ? undefined : `some of ${BUCKET_PARTS.join(", ")}`,
+    ) as BucketPart[],
+    retentionDays: reader.integer("s3RetentionDays", 1, 36_500),
+    noncurrentDays: reader.integer("s3NoncurrentDays", 1, 36_500),
+  };
+  return bucket === undefined ? undefined : { bucket, ...settings };
+}
+
+function refuseTwins(reader: SettingsReader, containers: readonly ContainerSettings[]): void {
+  const seen = new Set<number>();
+  for (const { vmid } of containers) {
+    if (seen.has(vmid))
+      reader.problem("containers", vmid, "a vmid that the stack does not have yet: one entry a container");
+    seen.add(vmid);
+  }
+}

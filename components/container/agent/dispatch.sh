@@ -1,0 +1,5 @@
+clean_environment
+case ${1:-} in
+  apply | remove | probe) "$@" ;;
+  *) fail "usage: agent apply TOKEN KIND ARGUMENT… | remove KIND ARGUMENT… | probe CALENDAR JITTER DATABASE…" ;;
+esac

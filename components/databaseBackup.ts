@@ -1,0 +1,101 @@
+import * as pulumi from "@pulumi/pulumi";
+import type { BackupBucket } from "./backupBucket";
+import { BackupDirectory } from "./backupDirectory";
+import { BackupEnvironment, type S3Target, settingsPath } from "./backupEnvironment";
+import { BackupRole } from "./backupRole";
+import { BackupSchedule } from "./backupSchedule";
+import { BackupScript } from "./backupScript";
+import { BackupWriter } from "./backupWriter";
+import type { ContainerSettings } from "./config";
+import { Container, type Knowledge, type Memory } from "./container";
+import { renderRunbook, type RunbookFacts } from "./render/runbook";
+
+export interface DatabaseBackupArgs {
+  readonly settings: ContainerSettings;
+  /** What the probe found in the container. */
+  readonly knowledge: Knowledge;
+  /** Where off-host copies go; left out, dumps stay in the container. */
+  readonly offHost?: BackupBucket;
+}
+
+/** Everything that keeps the databases of one container backed up. */
+export class DatabaseBackup extends pulumi.ComponentResource {
+  /** Structured facts for other programs. */
+  readonly facts: RunbookFacts;
+  /** The operations runbook, Markdown. */
+  readonly runbook: string;
+  /** What previews without access to the host compare with. */
+  readonly memory: pulumi.Output<Memory>;
+
+  constructor(name: string, args: DatabaseBackupArgs, opts?: pulumi.ComponentResourceOptions) {
+    super("pgbackup:index:DatabaseBackup", name, {}, opts);
+    const { settings, knowledge, offHost } = args;
+    const { role, databases, commandDirectory, configDirectory, backupDirectory } = settings;
+    const parent = { parent: this };
+    const stateDirectory = `/var/lib/${settings.name}`;
+
+    const container = new Container(name, { ...settings, knowledge }, parent);
+    const backupRole = new BackupRole(name, { container, role, databases }, parent);
+    const directories = new BackupDirectory(
+      name,
+      { container, account: role, path: backupDirectory, statePath: stateDirectory, after: [backupRole.account] },
+      parent,
+    );
+    const s3 = offHost && declareTarget(name, settings, offHost, parent);
+    const environment = new BackupEnvironment(
+      name,
+      { ...settings, container, stateDirectory, s3, after: [backupRole.account] },
+      parent,
+    );
+    const script = new BackupScript(
+      name,
+      { container, name: settings.name, commandDirectory, settings: settingsPath(configDirectory) },
+      parent,
+    );
+    const schedule = new BackupSchedule(
+      name,
+      {
+        ...settings,
+        container,
+        account: role,
+        command: script.commands.backup,
+        writable: [backupDirectory, stateDirectory],
+        after: [backupRole.role, ...directories.artefacts, ...environment.artefacts, ...script.artefacts],
+      },
+      parent,
+    );
+
+    this.facts = {
+      host: settings.connection.host,
+      vmid: settings.vmid,
+      databases,
+      role,
+      commands: script.commands,
+      service: schedule.service,
+      timer: schedule.timer,
+      settings: settingsPath(configDirectory),
+      backupDirectory,
+      calendar: settings.calendar,
+      retentionDays: settings.retentionDays,
+      offHost: offHost && describeTarget(settings, offHost),
+    };
+    this.runbook = renderRunbook(this.facts);
+    this.memory = pulumi.all(container.tokens).apply((tokens) => ({ sandbox: knowledge.sandbox, tokens }));
+    this.registerOutputs();
+  }
+}
+
+function declareTarget(
+  name: string,
+  { s3Prefix: prefix, s3Key }: ContainerSettings,
+  bucket: BackupBucket,
+  opts: pulumi.ComponentResourceOptions,
+): S3Target {
+  const key = s3Key ?? new BackupWriter(`${name}-writer`, { bucket, prefix }, opts);
+  return { ...bucket.settings, prefix, key };
+}
+
+function describeTarget({ s3Prefix: prefix }: ContainerSettings, { settings }: BackupBucket): RunbookFacts["offHost"] {
+  const { bucket, region, endpoint, retentionDays, noncurrentDays } = settings;
+  return { bucket, prefix, region, endpoint, retentionDays, noncurrentDays };
+}

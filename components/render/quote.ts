@@ -1,0 +1,36 @@
+/**
+ * Every way a value is quoted before it enters a text that something else parses. Nothing outside this file quotes.
+ *
+ * `test/unit/quote.test.ts` runs each function against the real parser (bash, psql) with generated hostile values.
+ */
+
+/** Quotes a value as one word of a POSIX shell; words that need no quotes stay as they are, for the reader's sake. */
+export function shellWord(value: string): string {
+  refuseNul("a shell word", value);
+  return /^[A-Za-z0-9_@%+=:,./-]+$/.test(value) ? value : shellString(value);
+}
+
+/** Quotes a value as one word of a POSIX shell, always with single quotes: the form of assignments in backup.env. */
+export function shellString(value: string): string {
+  refuseNul("a shell word", value);
+  return `'${value.replaceAll("'", "'\\''")}'`;
+}
+
+/** Quotes an identifier for SQL, e.g. `role` → `"role"`. Case and any other character are kept as they are. */
+export function sqlIdentifier(name: string): string {
+  refuseNul("an SQL identifier", name);
+  return `"${name.replaceAll('"', '""')}"`;
+}
+
+/** Quotes a string literal for SQL; independent of `standard_conforming_strings`. */
+export function sqlLiteral(value: string): string {
+  refuseNul("an SQL literal", value);
+  const quoted = `'${value.replaceAll("'", "''")}'`;
+  return value.includes("\\") ? ` E${quoted.replaceAll("\\", "\\\\")}` : quoted;
+}
+
+function refuseNul(what: string, value: string): void {
+  if (value.includes("\0")) {
+    throw new RangeError(`${what} cannot hold a NUL character: ${JSON.stringify(value)}`);
+  }
+}

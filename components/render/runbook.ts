@@ -1,0 +1,133 @@
+import { shellWord } from "./quote";
+
+/** What the runbook is rendered from, and what other programs read from the stack's outputs. Holds no secret. */
+export interface RunbookFacts {
+  readonly host: string;
+  readonly vmid: number;
+  readonly databases: readonly string[];
+  readonly role: string;
+  readonly commands: { readonly backup: string; readonly restore: string; readonly verify: string };
+  readonly service: string;
+  readonly timer: string;
+  readonly settings: string;
+  readonly backupDirectory: string;
+  readonly calendar: string;
+  readonly retentionDays: number;
+  readonly offHost?: {
+    readonly bucket: string;
+    readonly prefix: string;
+    readonly region: string;
+    readonly endpoint?: string;
+    readonly retentionDays: number;
+    readonly noncurrentDays: number;
+  };
+}
+
+/** Renders the operations runbook of one container, Markdown. Every command is complete: typed as it stands, it works. */
+export function renderRunbook(facts: RunbookFacts): string {
+  return [heading(facts), backUp(facts), restore(facts), byHand(facts), offHost(facts), trouble(facts)].join("\n");
+}
+
+/** A command on the host that runs in the container. */
+function inContainer({ vmid }: RunbookFacts, ...words: string[]): string {
+  return `pct exec ${vmid} -- ${words.join(" ")}`;
+}
+
+function heading(facts: RunbookFacts): string {
+  const { vmid, host, databases, role, backupDirectory, settings, timer, calendar, retentionDays } = facts;
+  return `# Backups in container ${vmid}
+
+All commands are typed on the Proxmox host ${host} (\`ssh root@${host}\`).
+
+| what | where |
+| --- | --- |
+| databases | ${databases.join(", ")} |
+| dumps | ${backupDirectory}, kept ${retentionDays} days, the newest verified one for ever |
+| when | ${timer}: ${calendar} |
+| role | ${role}: reads everything, writes nothing |
+| settings | ${settings}, made by \`pulumi up\`: change them in the stack |
+`;
+}
+
+function backUp(facts: RunbookFacts): string {
+  return `## Back up now
+
+    ${inContainer(facts, "systemctl start", facts.service)}
+
+## Did last night work?
+
+    ${inContainer(facts, "systemctl list-timers", facts.timer)}
+    ${inContainer(facts, "journalctl --no-pager --since yesterday --unit", facts.service)}
+    ${inContainer(facts, "ls -l", facts.backupDirectory)}
+
+A dump counts once its manifest, the \`.json\` beside it, is there: it is written last, after the dump was verified.
+`;
+}
+
+function restore(facts: RunbookFacts): string {
+  const { commands } = facts;
+  const each = (line: (database: string) => string) => facts.databases.map((name) => `    ${line(name)}`).join("\n");
+  return `## Restore beside the original, to look first
+
+${each((name) => inContainer(facts, commands.restore, "latest --database", shellWord(name), "--new", shellWord(`${name}_restored`)))}
+
+## Restore over the original
+
+Takes a safety dump first, asks for the database's name, and changes all or nothing.
+
+${each((name) => inContainer(facts, commands.restore, "latest --database", shellWord(name), "--into", shellWord(name)))}
+
+Another dump than the latest: \`--file <name>.dump\` in place of \`latest\`. What it would do: \`--plan\`.
+
+## Verify
+
+Row counts against the manifest, newest records, every foreign key.
+
+${each((name) => inContainer(facts, commands.verify, "--database", shellWord(`${name}_restored`), "--manifest", `${facts.backupDirectory}/<name>.dump.json`))}
+`;
+}
+
+function byHand(facts: RunbookFacts): string {
+  const { databases, backupDirectory } = facts;
+  const as = (...words: string[]) => inContainer(facts, "sudo -u postgres", ...words);
+  const lines = databases.flatMap((name) => [
+    as("pg_dump -d", shellWord(name), `--format=custom --file=${backupDirectory}/manual_$(date +%Y%m%d_%H%M%S).dump`),
+    as(`pg_restore --dbname=${shellWord(name)} --verbose --clean --if-exists ${backupDirectory}/<file>.dump`),
+  ]);
+  return `## By hand
+
+${lines.map((line) => `    ${line}`).join("\n")}
+
+Manual dumps (\`manual_*\`) are never removed by the nightly job.
+`;
+}
+
+function offHost({ offHost: target }: RunbookFacts): string {
+  if (!target) {
+    return `## Off-host
+
+There is no off-host copy: if this container's storage is lost, so are the dumps. Set \`s3Bucket\` to change that.
+`;
+  }
+  const { bucket, prefix, region, endpoint, retentionDays, noncurrentDays } = target;
+  const option = endpoint === undefined ? "" : ` --endpoint-url ${endpoint}`;
+  return `## Off-host
+
+Every night's dump is copied to s3://${bucket}/${prefix}. The container's key may only write. With a reader's key, from
+any machine:
+
+    aws s3 ls --region ${region}${option} s3://${bucket}/${prefix}
+    aws s3 cp --region ${region}${option} s3://${bucket}/${prefix}<file>.dump .
+
+A copy expires after ${retentionDays} days, once a newer one is there; for ${noncurrentDays} days more its old version can be brought back.
+`;
+}
+
+function trouble(facts: RunbookFacts): string {
+  return `## When something looks wrong
+
+    pulumi preview        # says in words what was changed in the container
+    pulumi up             # puts it back
+    ${inContainer(facts, "systemctl status", facts.service, facts.timer)}
+`;
+}

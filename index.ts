@@ -1,0 +1,23 @@
+import * as pulumi from "@pulumi/pulumi";
+import { BackupBucket, DatabaseBackup, learn, MEMORY, readSettings } from "./components";
+
+// A function, because the lab runs the program several times in one process: top-level code would run but once.
+export = async () => {
+  const settings = readSettings();
+  const known = await learn(settings);
+  const offHost = settings.bucket && new BackupBucket("off-host", settings.bucket);
+  if (!offHost) void pulumi.log.warn("s3Bucket is not set: dumps stay in their container, and are lost with it.");
+
+  const backups = settings.containers.map((container) => ({
+    label: container.label,
+    backup: new DatabaseBackup(container.label, { settings: container, knowledge: known(container), offHost }),
+  }));
+  const byContainer = <T>(pick: (backup: DatabaseBackup) => T) =>
+    Object.fromEntries(backups.map(({ label, backup }) => [label, pick(backup)]));
+
+  return {
+    containers: byContainer((backup) => backup.facts),
+    runbook: backups.map(({ backup }) => backup.runbook).join("\n"),
+    [MEMORY]: byContainer((backup) => backup.memory),
+  };
+};
