@@ -18,6 +18,7 @@ export = async () => {
   return {
     containers: byContainer((backup) => backup.facts),
     runbook: backups.map(({ backup }) => backup.runbook).join("\n"),
-    [MEMORY]: byContainer((backup) => backup.memory),
+    // Secret only in order not to be printed: it changes with every artefact, and tells a reader nothing.
+    [MEMORY]: pulumi.secret(byContainer((backup) => backup.memory)),
   };
 };

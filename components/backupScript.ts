@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
-import { type Container, file, packages } from "./container";
+import { type Container, file, packages, tree } from "./container";
 import { renderLauncher } from "./render/launcher";
 
 export interface BackupScriptArgs {
@@ -36,9 +36,7 @@ export class BackupScript extends pulumi.ComponentResource {
     this.commands = { backup: command("backup"), restore: command("restore"), verify: command("verify") };
     this.artefacts = [
       packages(NEEDED),
-      ...listScripts().map((path) =>
-        file({ path: `${library}/${path}`, mode: "0755", content: readFileSync(join(SCRIPTS, path), "utf8") }),
-      ),
+      tree(library, readScripts()),
       ...COMMANDS.map((verb) =>
         file({ path: command(verb), mode: "0755", content: renderLauncher(settings, `${library}/${verb}.sh`) }),
       ),
@@ -47,9 +45,10 @@ export class BackupScript extends pulumi.ComponentResource {
   }
 }
 
-/** Paths of all scripts, relative to scripts/. */
-function listScripts(): string[] {
-  return readdirSync(SCRIPTS, { recursive: true, encoding: "utf8" })
+/** The texts of all scripts, by path relative to scripts/. */
+function readScripts(): Record<string, string> {
+  const paths = readdirSync(SCRIPTS, { recursive: true, encoding: "utf8" })
     .filter((path) => path.endsWith(".sh"))
     .sort();
+  return Object.fromEntries(paths.map((path) => [path, readFileSync(join(SCRIPTS, path), "utf8")]));
 }

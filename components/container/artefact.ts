@@ -5,7 +5,7 @@ import type * as pulumi from "@pulumi/pulumi";
  * applied, observed and removed.
  */
 export interface Artefact {
-  readonly kind: "file" | "directory" | "account" | "packages" | "unit" | "role";
+  readonly kind: "file" | "directory" | "tree" | "account" | "packages" | "unit" | "role";
   /** Arguments of the kind; the first identifies the artefact within its kind (a path, a unit's name …). */
   readonly parameters: readonly string[];
   /** What travels by standard input: the file's text, the unit, the SQL. A secret one is to be a secret output. */
@@ -47,6 +47,18 @@ export interface DirectoryArgs {
 export function directory({ path, mode = "0755", owner = "root:root", data }: DirectoryArgs): Artefact {
   const inheritance = data ? [data.heir, data.mode, data.pattern] : [];
   return { kind: "directory", parameters: [path, mode, owner, ...inheritance] };
+}
+
+/**
+ * A directory of programs that holds these files and no others, each root's and executable.
+ *
+ * @param files Their texts by path relative to the directory. A text ends with a line feed.
+ */
+export function tree(path: string, files: Readonly<Record<string, string>>): Artefact {
+  const texts = Object.entries(files).map(
+    ([name, text]) => `==> ${name}, ${text.split("\n").length - 1} lines\n${text}`,
+  );
+  return { kind: "tree", parameters: [path], content: texts.join("") };
 }
 
 /** A system account with a group of its own that nobody can log in to. */

@@ -116,7 +116,9 @@ function readFinding([, receipt = "", now = ""]: Fact): [string, Finding] {
     `${kind} ${first}`,
     {
       receipt: { token: one("token"), salt: one("salt"), inputs: one("inputs"), observed: all("observed") },
-      now: decode(now).split("\n"),
+      now: decode(now)
+        .split("\n")
+        .filter((line) => line !== ""),
     },
   ];
 }
@@ -170,18 +172,31 @@ export class Receipts implements Knowledge {
 
 /** Says how two observations differ; undefined where they do not. A digest never appears in the words. */
 export function describeDrift(then: readonly string[], now: readonly string[]): string | undefined {
-  const lost = then.filter((line) => !now.includes(line));
-  const gained = now.filter((line) => !then.includes(line));
+  const lost = then.filter((line) => !now.includes(line)).map(splitObservation);
+  const gained = now.filter((line) => !then.includes(line)).map(splitObservation);
   if (lost.length === 0 && gained.length === 0) return undefined;
-  if (now.length === 1 && now[0] === "missing") return "it is missing";
-  if (gained.includes("missing")) return "it is missing";
-  const subject = (line: string) => line.slice(0, line.lastIndexOf(" "));
-  const words = lost.map((line) => {
-    const index = gained.findIndex((other) => subject(other) === subject(line));
-    if (index < 0) return `lost "${line}"`;
-    const [replaced = ""] = gained.splice(index, 1);
-    if (line.startsWith("content ")) return "its content was changed";
-    return `${replaced} instead of ${line.slice(line.lastIndexOf(" ") + 1)}`;
+  if (gained.some(({ text }) => text === "missing")) return "it is missing";
+  const words = lost.map(({ text, subject, value }) => {
+    const index = gained.findIndex((other) => other.subject === subject);
+    const [replaced] = index < 0 ? [] : gained.splice(index, 1);
+    if (!replaced) return `lost "${text}"`;
+    return value === undefined ? `${subject} was changed` : `${replaced.text} instead of ${value}`;
   });
-  return [...words, ...gained.map((line) => `gained "${line}"`)].join("; ");
+  return [...words, ...gained.map(({ text }) => `gained "${text}"`)].join("; ");
+}
+
+interface Observation {
+  readonly subject: string;
+  /** Left out where it is, or holds, a digest. */
+  readonly value?: string;
+  /** The line for a reader. */
+  readonly text: string;
+}
+
+/** Splits a line of an observation, `<subject> <value>`. */
+function splitObservation(line: string): Observation {
+  const end = line.lastIndexOf(" ");
+  const subject = line.slice(0, Math.max(end, 0));
+  const value = line.slice(end + 1);
+  return /[0-9a-f]{64}/.test(value) ? { subject, text: subject } : { subject, value, text: line };
 }

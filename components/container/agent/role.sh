@@ -1,7 +1,7 @@
 # role NAME CONNECTION-LIMIT DATABASE…: a PostgreSQL role; the SQL that makes it so is the content
 
 as_postgres() { # DATABASE, then options of psql
-  (cd / && PGDATABASE=$1 runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 "${@:2}")
+  (cd / && PGDATABASE=$1 PGOPTIONS='-c client_min_messages=warning' runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 "${@:2}")
 }
 
 # Attributes, settings, memberships both ways, and privileges on what all databases share.

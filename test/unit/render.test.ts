@@ -1,0 +1,102 @@
+import assert from "node:assert/strict";
+import { renderEnvironment } from "../../components/render/environment";
+import { renderLauncher } from "../../components/render/launcher";
+import { renderRoleSql } from "../../components/render/roleSql";
+import { renderRunbook, type RunbookFacts } from "../../components/render/runbook";
+import { renderServiceUnit, renderTimerUnit } from "../../components/render/units";
+
+describe("render", () => {
+  it("an environment file", () => {
+    const text = renderEnvironment("Heading", [
+      ["NAME", "it's"],
+      ["DAYS", 14, "a comment"],
+      ["NONE", []],
+      ["LIST", ["a b", "$(c)"]],
+    ]);
+    assert.equal(text, `# Heading\nNAME='it'\\''s'\n# a comment\nDAYS=14\nNONE=()\nLIST=(\n  'a b'\n  '$(c)'\n)\n`);
+  });
+
+  it("a launcher", () => {
+    assert.equal(
+      renderLauncher("/etc/app/backup.env", "/usr/local/lib/app/backup.sh"),
+      `#!/bin/bash
+# Managed by pulumi up (pgbackup). Settings: /etc/app/backup.env
+export BACKUP_ENV=/etc/app/backup.env
+exec /usr/local/lib/app/backup.sh "$@"
+`,
+    );
+  });
+
+  it("a timer", () => {
+    assert.equal(
+      renderTimerUnit({ description: "Backup of x", calendar: "*-*-* 02:00:00 UTC", jitter: "10min" }),
+      `# Managed by pulumi up (pgbackup).
+[Unit]
+Description=Backup of x
+
+[Timer]
+OnCalendar=*-*-* 02:00:00 UTC
+Persistent=true
+AccuracySec=1s
+RandomizedDelaySec=10min
+
+[Install]
+WantedBy=timers.target
+`,
+    );
+  });
+
+  it("a service that asks for no mount where the container may not", () => {
+    const args = { description: "d", account: "a", command: "/c", writable: ["/w", "/v"] };
+    const full = renderServiceUnit({ ...args, sandbox: "full" });
+    const basic = renderServiceUnit({ ...args, sandbox: "basic" });
+    assert.match(full, /^ProtectSystem=strict\nReadWritePaths=\/w \/v$/m);
+    for (const option of ["ProtectSystem", "PrivateTmp", "ProtectHome", "PrivateDevices", "ProtectProc"]) {
+      assert.match(full, new RegExp(`^${option}=`, "m"));
+      assert.doesNotMatch(basic, new RegExp(`^${option}=`, "m"));
+    }
+    for (const text of [full, basic]) assert.match(text, /^User=a\nGroup=a\nExecStart=\/c$/m);
+    assert.match(basic, /^NoNewPrivileges=yes$/m);
+  });
+
+  it("SQL with every name quoted", () => {
+    const sql = renderRoleSql({ role: "r-1", connectionLimit: 7, databases: ["a b", "$(x);"] });
+    assert.match(sql, /^GRANT CONNECT ON DATABASE "a b" TO "r-1";$/m);
+    assert.match(sql, /^GRANT CONNECT ON DATABASE "\$\(x\);" TO "r-1";$/m);
+    assert.match(sql, /CONNECTION LIMIT 7 PASSWORD NULL/);
+  });
+
+  const facts: RunbookFacts = {
+    host: "pve.example.lan",
+    vmid: 2320,
+    databases: ["expense_app_production", "a b"],
+    role: "trade_show_backup_prod",
+    commands: { backup: "/b.sh", restore: "/r.sh", verify: "/v.sh" },
+    service: "s.service",
+    timer: "s.timer",
+    settings: "/etc/app/backup.env",
+    backupDirectory: "/var/backups/trade-show-app",
+    calendar: "*-*-* 02:00:00 UTC",
+    retentionDays: 14,
+  };
+
+  it("a runbook with the operators' own commands", () => {
+    const runbook = renderRunbook(facts);
+    for (const line of [
+      "pct exec 2320 -- sudo -u postgres pg_dump -d expense_app_production --format=custom --file=/var/backups/trade-show-app/manual_$(date +%Y%m%d_%H%M%S).dump",
+      "pct exec 2320 -- sudo -u postgres pg_restore --dbname=expense_app_production --verbose --clean --if-exists /var/backups/trade-show-app/<file>.dump",
+      "pct exec 2320 -- systemctl start s.service",
+    ]) {
+      assert.ok(runbook.split("\n").includes(`    ${line}`), line);
+    }
+    assert.match(runbook, /\/r\.sh latest --database 'a b' --new 'a b_restored'/);
+    assert.match(runbook, /There is no off-host copy/);
+  });
+
+  it("a runbook that says where the off-host copies are", () => {
+    const target = { bucket: "b", prefix: "ct2320/", region: "eu-central-1", retentionDays: 14, noncurrentDays: 14 };
+    const runbook = renderRunbook({ ...facts, offHost: target });
+    assert.match(runbook, /^ {4}aws s3 ls --region eu-central-1 s3:\/\/b\/ct2320\/$/m);
+    assert.doesNotMatch(runbook, /There is no off-host copy/);
+  });
+});
