@@ -64,9 +64,9 @@ export class BackupBucket extends pulumi.ComponentResource {
 }
 
 function providerArgs({ region, endpoint }: BucketSettings): aws.ProviderArgs {
-  if (endpoint === undefined) return { region: region as aws.Region };
+  if (endpoint === undefined) return { region: region };
   return {
-    region: region as aws.Region,
+    region: region,
     endpoints: [{ s3: endpoint, s3control: endpoint }],
     s3UsePathStyle: true,
     skipCredentialsValidation: true,

@@ -20,7 +20,7 @@ export class SettingsReader {
   /** A reader of the stack's configuration in a namespace, `<namespace>:<key>`. */
   static ofStack(namespace: string): SettingsReader {
     const prefix = `${namespace}:`;
-    const values = Object.entries(pulumi.runtime.allConfig())
+    const values: [string, unknown][] = Object.entries(pulumi.runtime.allConfig())
       .filter(([key]) => key.startsWith(prefix))
       .map(([key, value]) => [key.slice(prefix.length), value]);
     return new SettingsReader(Object.fromEntries(values), prefix, []);

@@ -45,7 +45,7 @@ function problems(settings: Record<string, unknown>): string[] {
     read(settings);
   } catch (error) {
     assert.ok(pulumi.RunError.isInstance(error), String(error));
-    return (error as Error).message.split("\n");
+    return error.message.split("\n");
   }
   return [];
 }

@@ -1,6 +1,6 @@
 # directory PATH MODE OWNER:GROUP [HEIR FILE-MODE NAME-PATTERN]
 #
-# With an heir the directory holds data: files whose names match the pattern are (re-)given to the owner when it is
+# With an heir the directory holds data: what has a name that matches the pattern is (re-)given to the owner when it is
 # applied, and everything goes to the heir, closed to all others, when the artefact is removed. Nothing is deleted.
 
 observe_directory() {
@@ -15,8 +15,8 @@ apply_directory() { # CONTENT-FILE PATH MODE OWNER [HEIR FILE-MODE NAME-PATTERN]
   chown -- "$owner" "$path"
   chmod -- "$mode" "$path"
   if [[ -n $heir ]]; then
-    find "$path" -xdev -maxdepth 1 -type f -name "$pattern" -not -name 'manual_*' \
-      -exec chown -- "$owner" {} + -exec chmod -- "$file_mode" {} +
+    find "$path" -xdev -mindepth 1 -name "$pattern" -not -name 'manual_*' -not -type l -exec chown -- "$owner" {} + \
+      -type f -exec chmod -- "$file_mode" {} +
   fi
   printf 'type directory\nmode %s\nowner %s\n' "$mode" "$owner" | expect_state directory "${@:2}"
 }
