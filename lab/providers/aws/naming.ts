@@ -8,7 +8,7 @@ export function withAutoName(key: string, inputs: Props, previous: Props, resour
 }
 
 export const asTags = (tags: Props): { Key: string; Value: string }[] =>
-  Object.entries(tags).map(([key, value]) => ({ Key: key, Value: String(value) }));
+  Object.entries(tags).map(([key, value]) => ({ Key: key, Value: text(value) ?? "" }));
 
 export const fromTags = (tags: readonly { Key?: string; Value?: string }[] | undefined): Props =>
   Object.fromEntries((tags ?? []).map(({ Key, Value }) => [Key ?? "", Value ?? ""]));

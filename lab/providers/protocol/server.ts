@@ -21,7 +21,7 @@ export function serve(standIn: StandIn): void {
   const cancelled = new AbortController();
   const log = new EngineLog(engineAddress(process.argv.slice(2)));
   const server = new grpc.Server({ "grpc.max_receive_message_length": -1, "grpc.max_send_message_length": -1 });
-  server.addService(ResourceProviderService as unknown as grpc.ServiceDefinition, handlers(standIn, log, cancelled));
+  server.addService(ResourceProviderService, handlers(standIn, log, cancelled));
   server.bindAsync("127.0.0.1:0", grpc.ServerCredentials.createInsecure(), (error, port) => {
     if (error) throw error;
     console.log(String(port));
