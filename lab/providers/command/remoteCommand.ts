@@ -61,4 +61,6 @@ function logged(logging: string | undefined): { stdout: boolean; stderr: boolean
 }
 
 const strings = (props: Props): Record<string, string> =>
-  Object.fromEntries(Object.entries(props).map(([key, value]) => [key, typeof value === "string" ? value : JSON.stringify(value)]));
+  Object.fromEntries(
+    Object.entries(props).map(([key, value]) => [key, typeof value === "string" ? value : JSON.stringify(value)]),
+  );
