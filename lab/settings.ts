@@ -1,5 +1,6 @@
 /** The configuration of a stack that deploys to a container of a lab. */
-import type { Lab } from "./lab";
+import type { Host } from "./host";
+import type { S3 } from "./s3";
 
 /** Settings of Pulumi.yaml by their names there, without the `pgbackup:` in front. */
 export type Settings = Readonly<Record<string, unknown>>;
@@ -7,8 +8,14 @@ export type Settings = Readonly<Record<string, unknown>>;
 /** Settings the engine must encrypt. */
 export const secretSettings: readonly string[] = ["privateKey", "privateKeyPassword", "s3SecretAccessKey"];
 
+/** What a lab serves. */
+export interface Servers {
+  readonly host: Host;
+  readonly s3: S3;
+}
+
 /** What is true of the lab and nowhere else: how to reach its host and its S3 server. */
-export function labFacts(lab: Lab): Settings {
+export function labFacts(lab: Servers): Settings {
   return {
     host: lab.host.address,
     hostPort: lab.host.port,
@@ -22,7 +29,7 @@ export function labFacts(lab: Lab): Settings {
 }
 
 /** All settings of a stack for one container with the sample database, as Pulumi.prod.yaml has them for CT 2320. */
-export function settingsFor(lab: Lab, vmid: number): Settings {
+export function settingsFor(lab: Servers, vmid: number): Settings {
   return {
     ...labFacts(lab),
     vmid,

@@ -12,9 +12,10 @@ import {
 } from "@pulumi/pulumi/automation";
 import { attempt, CommandError, type Result } from "./command";
 import { engine, type Engine } from "./engine";
-import type { Lab } from "./lab";
+import type { Network } from "./network";
 import { repository } from "./places";
 import { linkPlugins } from "./plugins";
+import type { S3 } from "./s3";
 import { secretSettings, type Settings } from "./settings";
 import { StackConfig } from "./stackConfig";
 
@@ -77,6 +78,14 @@ export interface StackOptions {
   readonly program?: PulumiFn;
 }
 
+/** What a stack needs of its lab. */
+export interface StackHome {
+  readonly name: string;
+  readonly directory: string;
+  readonly network: Network;
+  readonly s3: S3;
+}
+
 interface Opened {
   readonly stack: Stack;
   readonly engine: Engine;
@@ -90,7 +99,7 @@ export class LabStack {
 
   /** Nothing happens before the first operation. @param settings written over what the stack's file has */
   constructor(
-    private readonly lab: Lab,
+    private readonly lab: StackHome,
     readonly name: string,
     private readonly settings: Settings,
     options: StackOptions = {},
@@ -268,15 +277,15 @@ function given<T extends OperationOptions>(options: T): Omit<T, "onOutput"> {
 }
 
 /** PULUMI_HOME of a lab. */
-export function home(lab: Lab): string {
+export function home(lab: StackHome): string {
   return path.join(lab.directory, "pulumi");
 }
 
-function backend(lab: Lab): string {
+function backend(lab: StackHome): string {
   return path.join(lab.directory, "state");
 }
 
-function s3Access(lab: Lab): Record<string, string> {
+function s3Access(lab: StackHome): Record<string, string> {
   const { accessKeyId, secretAccessKey } = lab.s3.admin;
   const { caFile } = lab.s3;
   return {
@@ -288,7 +297,7 @@ function s3Access(lab: Lab): Record<string, string> {
 }
 
 /** Environment of the engine and, through it, of the providers. */
-export function environment(lab: Lab): Record<string, string> {
+export function environment(lab: StackHome): Record<string, string> {
   return {
     PULUMI_HOME: home(lab),
     PULUMI_BACKEND_URL: `file://${backend(lab)}`,

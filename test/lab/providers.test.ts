@@ -279,12 +279,13 @@ describe("stand-in for @pulumi/aws", function () {
   const bucketName = `stand-in-${process.pid}`;
   let stack: Stack;
   let clientOptions: S3ClientConfig & IAMClientConfig;
+  let lab: Lab;
   let s3: S3;
 
   before(async () => {
     const name = process.env.PGBACKUP_LAB;
     assert.ok(name, "PGBACKUP_LAB names the lab, in whose network this test runs");
-    const lab = await Lab.open(name);
+    lab = await Lab.open(name);
     const { endpoint, caFile, admin } = lab.s3;
     clientOptions = {
       endpoint,
@@ -487,12 +488,12 @@ describe("stand-in for @pulumi/aws", function () {
   it("takes the credentials of an explicit provider, and says what was denied", async () => {
     const limited = (): void => {
       const settings = { region: "us-east-1" as const, accessKey: "AKIAWRONG", secretKey: "wrong" };
-      const { endpoint } = clientOptions;
+      const { endpoint } = lab.s3;
       const provider = new aws.Provider("p", {
         ...settings,
         s3UsePathStyle: true,
         skipCredentialsValidation: true,
-        endpoints: [{ s3: String(endpoint) }],
+        endpoints: [{ s3: endpoint }],
       });
       new aws.s3.Bucket("b", { bucket: `${bucketName}-x` }, { provider });
     };
@@ -573,7 +574,9 @@ function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = net.createServer().listen(0, "127.0.0.1", () => {
       const address = server.address();
-      server.close(() => (typeof address === "object" && address ? resolve(address.port) : reject()));
+      server.close(() =>
+        typeof address === "object" && address ? resolve(address.port) : reject(new Error("no port")),
+      );
     });
   });
 }
