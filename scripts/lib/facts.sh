@@ -1,0 +1,112 @@
+# shellcheck shell=bash
+# What is true of a database's content at one moment: rows per table, newest records, orphans per foreign key. SQL text
+# only, run in one snapshot by the backup (into the manifest) and by verification (against it). Every printed statement
+# answers JSON objects, one a line.
+
+# Quotes a name unless it is plain; unlike quote_ident it does not depend on the server version's list of keywords.
+readonly SQL_NAME="case when %1\$s ~ '^[a-z_][a-z0-9_]*\$' then %1\$s::text else '\"' || replace(%1\$s, '\"', '\"\"') || '\"' end"
+
+sql_name() {
+  local format=${SQL_NAME//%1\$s/$1}
+  printf '%s' "$format"
+}
+
+# Tables whose rows a dump holds: all but system ones, other sessions' temporary ones and members of extensions.
+print_table_list() {
+  cat <<SQL
+select n.nspname, c.relname, $(sql_name n.nspname) || '.' || $(sql_name c.relname) as name
+from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where c.relkind = 'r' and c.relpersistence <> 't'
+  and n.nspname <> 'information_schema' and n.nspname !~ '^pg_'
+  and not exists (select from pg_catalog.pg_depend d where d.classid = 'pg_catalog.pg_class'::regclass
+    and d.objid = c.oid and d.deptype = 'e')
+SQL
+}
+
+# Takes the lock that pg_dump takes, so that no TRUNCATE can slip between a count and the dump.
+print_table_locks() {
+  cat <<SQL
+select format('lock table only %I.%I in access share mode', nspname, relname)
+from ($(print_table_list)) as tables order by 1 \gexec
+SQL
+}
+
+# {"schema.table": rows}
+print_table_counts() {
+  cat <<SQL
+select format('select json_build_object(%L, count(*)) from only %I.%I', name, nspname, relname)
+from ($(print_table_list)) as tables order by 1 \gexec
+SQL
+}
+
+# The newest ten rows of the tables configured for this database: {table, column, columns, rows, latest, md5, newest}.
+# A table or column that is not there answers nothing. $2 'with rows' puts the rows themselves into it.
+print_newest_records() {
+  local database=$1 rows=${2:-} entry rest table column columns show='' record=''
+  if [[ -n $rows ]]; then
+    show=", ''newest'', coalesce(json_agg(record order by place), ''[]'')"
+    # shellcheck disable=SC2016 # %4$s is format's
+    record='json_build_array(%4$s) as record, '
+  fi
+  for entry in "${NEWEST_RECORDS[@]}"; do
+    columns=${entry##*|} rest=${entry%|*}
+    column=${rest##*|} rest=${rest%|*}
+    table=${rest##*|}
+    if [[ ${rest%|*} != "$database" ]]; then continue; fi
+    cat <<SQL
+select format(
+  'select json_build_object(''table'', %1\$L, ''column'', %2\$L, ''columns'', %3\$L::json, ''rows'', count(*), '
+  '''latest'', max(newest_time)::text, ''md5'', md5(coalesce(string_agg(line, E''\n'' order by place), ''''))'
+  '$show) from ('
+  'select row(%4\$s)::text as line, $record%5\$I as newest_time, '
+  'row_number() over (order by %5\$I desc, row(%4\$s)::text collate pg_catalog."C" desc) as place '
+  'from %6\$s where %5\$I is not null order by place limit 10) as newest',
+  wanted_table, wanted_column, to_json(wanted_columns), (select string_agg(quote_ident(c), ', ' order by position)
+    from unnest(wanted_columns) with ordinality as w (c, position)), wanted_column, to_regclass(wanted_table)::text)
+from (select $(quote_literal "$table"), $(quote_literal "$column"), string_to_array($(quote_literal "$columns"), ','))
+  as wanted (wanted_table, wanted_column, wanted_columns)
+where not exists (select from unnest(wanted_columns || wanted_column) as c
+  where not exists (select from pg_catalog.pg_attribute a where a.attrelid = to_regclass(wanted_table)
+    and a.attname = c and a.attnum > 0 and not a.attisdropped)) \gexec
+SQL
+  done
+}
+
+# Every foreign key: {constraint, table, references, validated, orphans}. MATCH SIMPLE: a row with any null refers to
+# nothing. MATCH FULL: only a row with all nulls does, one with some is an orphan. A partitioned table is checked as a
+# whole; other tables without their children, as PostgreSQL enforces it. Compared with the key's own operators.
+print_foreign_keys() {
+  cat <<SQL
+select format('select json_build_object(''constraint'', %L, ''table'', %L, ''references'', %L, ''validated'', %L::boolean, '
+  '''orphans'', count(*)) from %s %I.%I as child where (%s) and not exists (select from %s %I.%I as parent where %s)%s',
+  constraint_name, child_name, parent_name, validated, child_only, child_schema, child_table, has_reference,
+  parent_only, parent_schema, parent_table, matches, half_null)
+from (
+  select k.conname as constraint_name, k.convalidated as validated,
+    cn.nspname as child_schema, c.relname as child_table, pn.nspname as parent_schema, p.relname as parent_table,
+    $(sql_name cn.nspname) || '.' || $(sql_name c.relname) as child_name,
+    $(sql_name pn.nspname) || '.' || $(sql_name p.relname) as parent_name,
+    case c.relkind when 'p' then '' else 'only' end as child_only,
+    case p.relkind when 'p' then '' else 'only' end as parent_only,
+    string_agg(format('child.%I is not null', ca.attname), case k.confmatchtype when 'f' then ' or ' else ' and ' end)
+      as has_reference,
+    string_agg(format('parent.%I operator(%I.%s) child.%I%s', pa.attname, o.nspname, o.oprname, ca.attname,
+      case when pa.attcollation <> ca.attcollation and ca.attcollation <> 0
+        then format(' collate %I.%I', l.nspname, l.collname) else '' end), ' and ') as matches,
+    '' as half_null
+  from pg_catalog.pg_constraint k
+  join pg_catalog.pg_class c on c.oid = k.conrelid join pg_catalog.pg_namespace cn on cn.oid = c.relnamespace
+  join pg_catalog.pg_class p on p.oid = k.confrelid join pg_catalog.pg_namespace pn on pn.oid = p.relnamespace
+  cross join lateral unnest(k.conkey, k.confkey, k.conpfeqop) as pair (child_column, parent_column, operator)
+  join pg_catalog.pg_attribute ca on ca.attrelid = c.oid and ca.attnum = pair.child_column
+  join pg_catalog.pg_attribute pa on pa.attrelid = p.oid and pa.attnum = pair.parent_column
+  join (select x.oid, x.oprname, y.nspname from pg_catalog.pg_operator x
+    join pg_catalog.pg_namespace y on y.oid = x.oprnamespace) o on o.oid = pair.operator
+  left join (select x.oid, x.collname, y.nspname from pg_catalog.pg_collation x
+    join pg_catalog.pg_namespace y on y.oid = x.collnamespace) l on l.oid = pa.attcollation
+  where k.contype = 'f' and k.conparentid = 0
+  group by k.oid, k.conname, k.convalidated, k.confmatchtype, cn.nspname, c.relname, c.relkind, pn.nspname, p.relname,
+    p.relkind
+) as keys order by child_name, constraint_name \gexec
+SQL
+}

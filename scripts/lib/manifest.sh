@@ -1,0 +1,50 @@
+# shellcheck shell=bash
+# The manifest: the JSON beside a dump that says what is in it. A dump without one does not exist for any reader.
+
+readonly MANIFEST_FORMAT=1
+
+# DATABASE DUMP(partial) NAME WORK STARTED ENDED
+write_manifest() {
+  local database=$1 dump=$2 name=$3 work=$4 started=$5 ended=$6
+  jq -n --argjson format "$MANIFEST_FORMAT" --arg database "$database" --arg role "$BACKUP_ROLE" \
+    --arg machine "$(uname -n)" --arg server "$SERVER_VERSION" --arg client "$CLIENT_VERSION" \
+    --arg started "$started" --arg ended "$ended" --arg snapshot "$SNAPSHOT_ID" --arg file "$name" \
+    --argjson size "$(stat -c %s -- "$dump")" --arg sha256 "$DUMP_SHA256" --rawfile warnings "$work/dump.err" \
+    --slurpfile counts "$work/counts" --slurpfile newest "$work/newest" --slurpfile properties "$work/properties" '
+    {format: $format, database: $database} + $properties[0] +
+    {role: $role, machine: $machine, server_version: $server, client_version: $client,
+     started: $started, ended: $ended, snapshot: $snapshot, file: $file, size: $size, sha256: $sha256,
+     compression: "gzip", warnings: ($warnings | split("\n") | map(select(. != ""))),
+     tables: (($counts | add) // {}), newest: $newest}' >"$(partial_of "${dump%/*}/$name.json")"
+}
+
+# MANIFEST JQ-FILTER
+read_manifest() { jq -r "$2" -- "$1"; }
+
+# A dump is verified if its manifest is whole, speaks of this very file and the size agrees. (The SHA-256 is compared by
+# whoever is about to use the content.)
+is_verified() {
+  local dump=$1
+  [[ -f $dump && -f $dump.json ]] &&
+    jq -e --arg file "${dump##*/}" --argjson size "$(stat -c %s -- "$dump")" --argjson format "$MANIFEST_FORMAT" '
+      .format == $format and .file == $file and .size == $size and (.sha256 | test("^[0-9a-f]{64}$"))
+      and (.tables | type == "object")' -- "$dump.json" >/dev/null 2>&1
+}
+
+# Verified dumps of a database, newest first, one file name a line.
+list_verified() {
+  local file
+  while IFS= read -r file; do
+    if is_verified "$BACKUP_DIRECTORY/$file"; then printf '%s\n' "$file"; fi
+  done < <(list_scheduled "$1")
+}
+
+# Stops unless the dump is exactly what its manifest says.
+check_content() {
+  local dump=$1 found right
+  right=$(read_manifest "$dump.json" .sha256)
+  read -r found _ < <(sha256sum <"$dump")
+  if [[ $found != "$right" ]]; then
+    fail "$dump is damaged: its SHA-256 is $found, its manifest says $right"
+  fi
+}

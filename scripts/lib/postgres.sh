@@ -1,0 +1,65 @@
+# shellcheck shell=bash
+# The door to PostgreSQL: peer authentication over the local socket; PGHOST and PGPORT of the environment are honoured.
+
+# Prefix of every client command: empty as the role itself, (runuser -u postgres --) for root's scripts.
+AS_ACCOUNT=()
+
+isolate_client() {
+  unset -v PGDATABASE PGUSER PGPASSWORD PGPASSFILE PGSERVICE PGSERVICEFILE PGOPTIONS PGAPPNAME PGCLIENTENCODING
+  unset -v PGDATESTYLE PGTZ PGHOSTADDR PGSSLMODE PGCONNECT_TIMEOUT
+  export PGAPPNAME=$BACKUP_NAME PGCONNECT_TIMEOUT=30
+  cd / # the accounts may not enter the caller's directory
+}
+
+# A database name as a connection string: given as it is, a name with = or :// in it would be parsed as one.
+connect_to() {
+  local database=${1//\\/\\\\}
+  printf "dbname='%s'" "${database//\'/\\\'}"
+}
+
+# The same for a command that people read: a plain name stays as it is.
+name_database() {
+  if [[ $1 =~ ^[A-Za-z0-9_]+$ ]]; then printf '%s' "$1"; else connect_to "$1"; fi
+}
+
+quote_literal() {
+  local text=${1//\\/\\\\}
+  printf "E'%s'" "${text//\'/\'\'}"
+}
+
+# Runs the SQL from standard input in a database; unaligned, one row a line, the first error is final.
+run_sql() {
+  local database=$1
+  shift
+  "${AS_ACCOUNT[@]}" psql --no-psqlrc --quiet --no-align --tuples-only --set=ON_ERROR_STOP=1 "$@" \
+    --dbname="$(connect_to "$database") client_encoding=UTF8"
+}
+
+# Runs one query and prints its answer.
+query() {
+  local database=$1 sql=$2
+  run_sql "$database" <<<"$sql"
+}
+
+database_exists() {
+  [[ $(query postgres "select count(*) from pg_database where datname = $(quote_literal "$1");") == 1 ]]
+}
+
+role_exists() {
+  [[ $(query postgres "select count(*) from pg_roles where rolname = $(quote_literal "$1");") == 1 ]]
+}
+
+# Settings under which rows read the same everywhere, no timeout of role or database interferes, and row security is an
+# error instead of rows silently missing.
+print_session_settings() {
+  cat <<'SQL'
+set standard_conforming_strings = on;
+select set_config(name, value, false) from (values
+  ('statement_timeout', '0'), ('lock_timeout', '0'), ('idle_in_transaction_session_timeout', '0'),
+  ('transaction_timeout', '0'), ('idle_session_timeout', '0'), ('search_path', ''), ('row_security', 'off'),
+  ('timezone', 'UTC'), ('datestyle', 'ISO, YMD'), ('intervalstyle', 'iso_8601'), ('bytea_output', 'hex'),
+  ('extra_float_digits', '1'), ('xmloption', 'content')
+) as wanted (name, value) join pg_settings using (name) \g /dev/null
+begin isolation level repeatable read, read only;
+SQL
+}

@@ -1,0 +1,53 @@
+# shellcheck shell=bash
+# What must hold before a dump is begun.
+
+require_commands() {
+  local command missing=()
+  for command in "$@"; do
+    if ! command -v "$command" >/dev/null; then missing+=("$command"); fi
+  done
+  if ((${#missing[@]})); then fail "commands missing: ${missing[*]}: install postgresql-client, jq, curl, util-linux"; fi
+}
+
+check_directory() {
+  local directory=$1 owner=$2 group=$3 mode=$4 found
+  if [[ ! -d $directory ]]; then fail "directory $directory does not exist: must belong to $owner:$group, mode $mode"; fi
+  found=$(stat -L -c '%U:%G %a' -- "$directory")
+  if [[ $found != "$owner:$group $mode" ]]; then
+    fail "directory $directory is $found: must be $owner:$group $mode (chown $owner:$group, chmod $mode)"
+  fi
+  if [[ ! -w $directory || ! -x $directory ]]; then
+    fail "directory $directory cannot be written by $(id -un): is its file system read-only?"
+  fi
+}
+
+# Sets SERVER_VERSION and CLIENT_VERSION.
+check_login() {
+  local database=$1 answer
+  if ! answer=$(query "$database" 'show server_version; show server_version_num;' 2>&1); then
+    fail "cannot log in to database '$database' as role $BACKUP_ROLE: $answer"
+  fi
+  # shellcheck disable=SC2034 # goes into the manifest
+  SERVER_VERSION=${answer%%$'\n'*}
+  CLIENT_VERSION=$(pg_dump --version)
+  if [[ ! $CLIENT_VERSION =~ \)\ ([0-9]+) ]]; then fail "pg_dump gives its version as '$CLIENT_VERSION'"; fi
+  local client_major=${BASH_REMATCH[1]} server_major=$((${answer##*$'\n'} / 10000))
+  if ((client_major < server_major)); then
+    fail "pg_dump is version $client_major, the server $server_major: install postgresql-client-$server_major"
+  fi
+}
+
+# What a killed run left: partials, and the dump of a manifest that is one itself (see commit_dump and remove_dump).
+# Operators' own partials (manual_*) are not ours.
+remove_leftovers() {
+  local file name
+  for file in "$BACKUP_DIRECTORY"/.*.partial; do
+    name=${file##*/.}
+    if [[ ! -e $file || $name == manual_* || ! $name =~ _${TIMESTAMP_PATTERN}\.dump(\.json)?\.partial$ ]]; then continue; fi
+    name=${name%.partial}
+    if [[ $name == *.json && ! -e $BACKUP_DIRECTORY/$name ]]; then rm -f -- "$BACKUP_DIRECTORY/${name%.json}"; fi
+    rm -f -- "$file"
+    warn "removed $file, left by a run that was cut off"
+  done
+  find "$BACKUP_STATE" -mindepth 1 -maxdepth 1 -type d -name 'run.*' -exec rm -rf -- {} +
+}

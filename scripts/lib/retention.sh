@@ -1,0 +1,27 @@
+# shellcheck shell=bash
+# Which dumps may go. Called only after a night in which everything succeeded.
+
+# Removes a database's scheduled, verified dumps older than RETENTION_DAYS; never the newest verified one, however old,
+# never operators' own (manual_*), never what is not verified.
+remove_expired() {
+  local database=$1 limit file newest=''
+  limit=$(($(date +%s) - RETENTION_DAYS * 86400))
+  while IFS= read -r file; do
+    if [[ -z $newest ]]; then
+      newest=$file
+    elif (($(read_timestamp "${file%.dump}") < limit)); then
+      remove_dump "$BACKUP_DIRECTORY/$file"
+      say "removed $file, older than $RETENTION_DAYS days"
+    fi
+  done < <(list_verified "$database")
+}
+
+# Tells of what retention leaves alone but an operator should know.
+report_unverified() {
+  local database=$1 file
+  while IFS= read -r file; do
+    if ! is_verified "$BACKUP_DIRECTORY/$file"; then
+      warn "$BACKUP_DIRECTORY/$file has no manifest that fits: it counts as no dump, and is left for you to look at"
+    fi
+  done < <(list_scheduled "$database")
+}

@@ -1,0 +1,124 @@
+# shellcheck shell=bash
+# The settings: read from the file that BACKUP_ENV names, checked before anything is touched.
+
+readonly SETTING_KEYS=(BACKUP_NAME BACKUP_ROLE BACKUP_DIRECTORY BACKUP_STATE BACKUP_SECRETS DATABASES RETENTION_DAYS
+  S3_BUCKET S3_PREFIX S3_REGION S3_ENDPOINT S3_CA_FILE NEWEST_RECORDS LOCK_WAIT S3_STALL_SECONDS)
+
+load_settings() {
+  if [[ -z ${BACKUP_ENV:-} ]]; then
+    fail "BACKUP_ENV is not set: must name the settings file, e.g. BACKUP_ENV=/etc/trade-show-app/backup.env"
+  fi
+  check_trusted "$BACKUP_ENV" 'settings file'
+  check_syntax "$BACKUP_ENV"
+  unset -v "${SETTING_KEYS[@]}" # nothing leaks in from the caller's environment
+  # shellcheck source=/dev/null
+  source "$BACKUP_ENV"
+  fill_defaults
+  check_names
+  check_paths
+  check_databases
+  check_off_host
+}
+
+# Root runs what this file says, so nobody else may have written it.
+check_trusted() {
+  local file=$1 what=$2 owner mode
+  if [[ ! -e $file ]]; then fail "$what $file does not exist: run pulumi up, or correct BACKUP_ENV"; fi
+  if [[ ! -f $file || ! -r $file ]]; then fail "$what $file cannot be read by $(id -un): must be a readable file"; fi
+  read -r owner mode < <(stat -L -c '%u %a' -- "$file")
+  if ((owner != 0 && owner != EUID)); then
+    fail "$what $file belongs to $(stat -L -c %U -- "$file"): must belong to root"
+  fi
+  if ((8#$mode & 8#022)); then fail "$what $file has mode $mode: must not be writable by group or others"; fi
+}
+
+# A broken line is named by its number only: the file may hold secrets.
+check_syntax() {
+  local file=$1 message line
+  if message=$(bash -n -- "$file" 2>&1) && message=$(try_source "$file" 2>&1); then return; fi
+  line='?'
+  if [[ $message =~ line\ ([0-9]+): ]]; then line=${BASH_REMATCH[1]}; fi
+  fail "$file line $line: bash cannot read it: must be KEY='value' lines only"
+}
+
+try_source() {
+  env -i bash -c "set -euo pipefail; source \"\$1\"" try_source "$1"
+}
+
+fill_defaults() {
+  : "${BACKUP_NAME:=}" "${BACKUP_ROLE:=}" "${BACKUP_DIRECTORY:=}" "${BACKUP_STATE:=}" "${BACKUP_SECRETS:=}"
+  : "${RETENTION_DAYS:=14}" "${LOCK_WAIT:=10min}" "${S3_STALL_SECONDS:=60}"
+  : "${S3_BUCKET:=}" "${S3_PREFIX:=}" "${S3_REGION:=us-east-1}" "${S3_ENDPOINT:=}" "${S3_CA_FILE:=}"
+  S3_ENDPOINT=${S3_ENDPOINT%/}
+  if [[ -z ${DATABASES+set} ]]; then DATABASES=(); fi
+  if [[ -z ${NEWEST_RECORDS+set} ]]; then NEWEST_RECORDS=(); fi
+}
+
+check_names() {
+  require_match BACKUP_NAME '^[A-Za-z0-9][A-Za-z0-9._-]*$' "a name of A-Z, a-z, 0-9, '.', '_' and '-', e.g. 'trade-show-db'"
+  require_match BACKUP_ROLE '^[a-z_][a-z0-9_-]{0,30}$' 'at most 31 characters of a-z, 0-9, _ and -, beginning with a letter or _'
+  require_match RETENTION_DAYS '^[1-9][0-9]{0,4}$' 'a whole number of days from 1 to 99999'
+  require_match LOCK_WAIT '^[1-9][0-9]*(ms|s|min|h)$' "a time as PostgreSQL writes it, e.g. '10min'"
+  require_match S3_STALL_SECONDS '^[1-9][0-9]{0,4}$' 'a whole number of seconds, 1 or more'
+}
+
+check_paths() {
+  local key
+  for key in BACKUP_DIRECTORY BACKUP_STATE BACKUP_SECRETS; do
+    require_match "$key" '^/[^[:cntrl:]]*[^/[:cntrl:]]$' "an absolute path, e.g. '/var/backups/trade-show-app'"
+  done
+}
+
+check_databases() {
+  local database entry seen=$'\n'
+  if ((${#DATABASES[@]} == 0)); then reject DATABASES '()' "at least one database, e.g. ('expense_app_production')"; fi
+  for database in "${DATABASES[@]}"; do
+    if [[ -z $database || $database == *[[:cntrl:]]* ]] || ((${#database} > 63)); then
+      reject DATABASES "$database" 'names of 1 to 63 bytes without control characters'
+    fi
+    if [[ $seen == *$'\n'"$database"$'\n'* ]]; then reject DATABASES "$database" 'named once'; fi
+    seen+=$database$'\n'
+  done
+  for entry in "${NEWEST_RECORDS[@]}"; do
+    if [[ ! $entry =~ ^.+\|[^|]+\|[^|]+\|[^|]+$ ]]; then
+      reject NEWEST_RECORDS "$entry" "'database|schema.table|time column|column,column'"
+    fi
+  done
+}
+
+check_off_host() {
+  require_match S3_BUCKET '^([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])?$' 'a bucket name, or empty for no off-host copy'
+  require_match S3_PREFIX '^([A-Za-z0-9._~-]+/)*$' "empty, or A-Z, a-z, 0-9 and ._~- ending in /, e.g. 'ct2320/'"
+  require_match S3_REGION '^[a-z0-9-]+$' "a region, e.g. 'us-east-1'"
+  require_match S3_ENDPOINT '^(https?://[A-Za-z0-9.:_-]+|https?://\[[0-9a-fA-F:]+\](:[0-9]+)?)?$' \
+    "empty for AWS, or a URL without a path, e.g. 'https://minio.example:9000'"
+  if [[ -n $S3_CA_FILE && ! -r $S3_CA_FILE ]]; then reject S3_CA_FILE "$S3_CA_FILE" 'a readable PEM file, or empty'; fi
+}
+
+# KEY PATTERN RIGHT
+require_match() {
+  local key=$1 pattern=$2 right=$3
+  if [[ ! ${!key} =~ $pattern ]]; then reject "$key" "${!key}" "$right"; fi
+}
+
+reject() {
+  local key=$1 value=$2 right=$3 line
+  line=$(sed -n "/^[[:space:]]*$key=/=" -- "$BACKUP_ENV" | tail -n 1)
+  fail "$BACKUP_ENV${line:+ line $line}: $key is '$value': must be $right"
+}
+
+# The keys to the bucket. Only ever read as the account that owns them, never by root.
+load_secrets() {
+  S3_ACCESS_KEY_ID='' S3_SECRET_ACCESS_KEY=''
+  if [[ -z $S3_BUCKET ]]; then return; fi
+  check_trusted "$BACKUP_SECRETS" 'secrets file'
+  check_syntax "$BACKUP_SECRETS"
+  if (($(stat -L -c '0%a' -- "$BACKUP_SECRETS") & 8#077)); then
+    fail "secrets file $BACKUP_SECRETS has mode $(stat -L -c %a -- "$BACKUP_SECRETS"): must be 600"
+  fi
+  # shellcheck source=/dev/null
+  source "$BACKUP_SECRETS"
+  if [[ -z $S3_ACCESS_KEY_ID || -z $S3_SECRET_ACCESS_KEY ]]; then
+    fail "$BACKUP_SECRETS: S3_ACCESS_KEY_ID or S3_SECRET_ACCESS_KEY is empty: both must be set while S3_BUCKET is '$S3_BUCKET'"
+  fi
+}

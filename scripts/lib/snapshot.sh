@@ -1,0 +1,65 @@
+# shellcheck shell=bash
+# One moment of a database, held open: a psql session that exports its snapshot to pg_dump and reads facts in it.
+
+# Opens the session. Sets SNAPSHOT_ID and SNAPSHOT_PID; facts about tables are written to the work directory meanwhile.
+open_snapshot() {
+  local database=$1 work=$2 answer='' answers questions
+  coproc SNAPSHOT {
+    exec "${AS_ACCOUNT[@]}" psql --no-psqlrc --quiet --no-align --tuples-only --set=ON_ERROR_STOP=1 \
+      --set=work="$work" --dbname="$(connect_to "$database") client_encoding=UTF8" 2>"$work/session.err"
+  }
+  # shellcheck disable=SC2153 # SNAPSHOT_PID is the coprocess's
+  SESSION_PID=$SNAPSHOT_PID
+  RUNNING+=("$SESSION_PID")
+  answers=${SNAPSHOT[0]} questions=${SNAPSHOT[1]}
+  exec {SESSION_OUT}<&"$answers" {SESSION_IN}>&"$questions"
+  exec {answers}<&- {questions}>&- # one writer only, so that closing it ends the session
+  tell_session < <(
+    print_session_settings
+    printf "set local lock_timeout = '%s';\n" "$LOCK_WAIT"
+    echo 'select pg_export_snapshot();'
+    print_table_locks
+    printf '%s\n' '\echo ready'
+  )
+  # shellcheck disable=SC2034 # for pg_dump and the manifest
+  read -r SNAPSHOT_ID <&"$SESSION_OUT" || fail "no snapshot: $(<"$work/session.err")"
+  read -r answer <&"$SESSION_OUT" || fail "tables cannot be locked for reading: $(<"$work/session.err")"
+  if [[ $answer != ready ]]; then fail "unexpected answer of the snapshot session: $answer"; fi
+}
+
+# Starts to read the facts, beside pg_dump.
+begin_facts() {
+  local database=$1
+  tell_session < <(
+    echo '\o :work/counts'
+    print_table_counts
+    echo '\o :work/newest'
+    print_newest_records "$database"
+    echo '\o :work/properties'
+    print_properties
+    echo '\o'
+    printf '%s\n' '\echo done'
+  )
+}
+
+# A session that has ended is reported when its answer is read.
+tell_session() {
+  cat >&"$SESSION_IN" || true
+}
+
+# What a new database must be created with to hold this one.
+print_properties() {
+  cat <<'SQL'
+select json_build_object('owner', pg_get_userbyid(datdba), 'encoding', pg_encoding_to_char(encoding),
+  'collate', datcollate, 'ctype', datctype) from pg_catalog.pg_database where datname = current_database();
+SQL
+}
+
+# Waits for the facts and lets the snapshot go.
+finish_facts() {
+  local work=$1 answer=''
+  read -r answer <&"$SESSION_OUT" || true
+  if [[ $answer != 'done' ]]; then fail "rows cannot be counted: $(<"$work/session.err")"; fi
+  exec {SESSION_IN}>&- {SESSION_OUT}<&-
+  wait "$SESSION_PID" || fail "the snapshot session ended badly: $(<"$work/session.err")"
+}

@@ -1,0 +1,300 @@
+import * as assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import * as fs from "node:fs";
+import * as path from "node:path";
+import { Cluster } from "./cluster";
+import { Site } from "./site";
+
+const schema = `
+  create table events (id int primary key, name text);
+  create table expenses (id int primary key, event int, merchant text, amount numeric, created_at timestamptz,
+    constraint of_event foreign key (event) references events);
+  insert into events select i, 'event ' || i from generate_series(1, 20) i;
+  insert into expenses select i, 1 + i % 20, 'shop ' || i, i, timestamptz '2026-01-01' + i * interval '1 minute'
+    from generate_series(1, 1000) i;
+  create table "Odd ""Table" ("Key 1" int, "key.2" text, primary key ("Key 1", "key.2"));
+  create table refers (a int, b text, constraint "by both" foreign key (a, b) references "Odd ""Table" match full);
+  create table loosely (a int, b text, foreign key (a, b) references "Odd ""Table");
+  insert into "Odd ""Table" values (1, 'x');
+  insert into refers values (1, 'x'), (null, null);
+  insert into loosely values (1, 'x'), (null, 'y'), (7, null)`;
+
+const newest = ["shop|public.expenses|created_at|id,merchant,amount,created_at"];
+
+interface Verdict {
+  readonly proved: boolean;
+  readonly tables: readonly { readonly table: string; readonly ok: boolean }[];
+  readonly newest: readonly { readonly ok: boolean }[];
+  readonly foreign_keys: readonly { readonly constraint: string; readonly orphans: number; readonly ok: boolean }[];
+}
+
+describe("restore.sh and verify.sh", function () {
+  this.timeout(60_000);
+  let cluster: Cluster;
+  let site: Site;
+  let dump: string;
+
+  before(async () => {
+    cluster = new Cluster();
+    cluster.createDatabase("shop", schema);
+    site = new Site(cluster, ["shop"], {}, newest);
+    const night = await site.run("backup.sh");
+    assert.equal(night.code, 0, night.stderr);
+    dump = site.dumpFiles[0] ?? "";
+  });
+
+  after(() => {
+    site.remove();
+    cluster.stop();
+  });
+
+  /** A plain dump without the random key that some versions of pg_dump put into it. */
+  const content = (text: string): string => text.replace(/^\\(un)?restrict .*$/gm, "");
+
+  const exists = (name: string): boolean =>
+    cluster.sql("postgres", `select 1 from pg_database where datname = '${name}'`) === "1";
+
+  describe("into a new database", () => {
+    it("brings everything back, owned by the application's role, and proves it", async () => {
+      const outcome = await site.run("restore.sh", ["latest", "--database", "shop", "--new", "shop_new"]);
+      assert.equal(outcome.code, 0, outcome.stderr);
+      assert.match(
+        outcome.stdout,
+        /Proved:\n {2}table counts {3}5 of 5 equal, 1026 rows\n {2}newest records 1 of 1 tables as expected\n {2}foreign keys {3}3 of 3 without orphans/,
+      );
+      assert.equal(cluster.sql("shop_new", "set role app; select count(*) from public.expenses"), "1000");
+      assert.equal(
+        cluster.sql("shop_new", "select distinct tableowner from pg_tables where schemaname = 'public'"),
+        "app",
+      );
+      const against = await site.run("verify.sh", ["--database", "shop_new", "--against", "shop"]);
+      assert.equal(against.code, 0, against.stderr);
+    });
+
+    it("refuses a name that is taken", async () => {
+      const outcome = await site.run("restore.sh", ["--file", dump, "--new", "shop"]);
+      assert.equal(outcome.code, 1);
+      assert.match(outcome.stderr, /database 'shop' exists: --new needs a name that is free/);
+    });
+
+    it("removes the database that it created when pg_restore fails", async () => {
+      site.shadow(
+        "pg_restore",
+        `[[ "$*" == *--no-owner* ]] && { /usr/bin/pg_restore "$@" --schema-only; exit 1; }; exec /usr/bin/pg_restore "$@"`,
+      );
+      const outcome = await site.run("restore.sh", ["--file", dump, "--new", "shop_failed"]);
+      fs.rmSync(path.join(site.programs, "pg_restore"));
+      assert.equal(outcome.code, 1, outcome.stderr);
+      assert.match(outcome.stderr, /the new database 'shop_failed' is removed again/);
+      assert.equal(exists("shop_failed"), false);
+    });
+
+    it("takes a manual dump, and says that counts are not proved", async () => {
+      const file = path.join(site.dumps, "manual_20260101_000000.dump");
+      cluster.asPostgres("pg_dump", ["-d", "shop", "--format=custom", `--file=${file}`]);
+      const outcome = await site.run("restore.sh", ["--file", path.basename(file), "--new", "shop_manual"]);
+      assert.equal(outcome.code, 0, outcome.stderr);
+      assert.match(outcome.stderr, /made by hand and has no manifest/);
+      assert.match(outcome.stdout, /table counts {3}not compared: there is no manifest/);
+      assert.equal(
+        cluster.sql("postgres", "select pg_get_userbyid(datdba) from pg_database where datname = 'shop_manual'"),
+        "app",
+      );
+      fs.truncateSync(file, fs.statSync(file).size - 400);
+      const truncated = await site.run("restore.sh", ["--file", path.basename(file), "--new", "shop_cut"]);
+      assert.equal(truncated.code, 1);
+      assert.match(truncated.stderr, /is damaged: pg_restore says/);
+      assert.equal(exists("shop_cut"), false);
+      fs.rmSync(file);
+    });
+  });
+
+  describe("into an existing database", () => {
+    beforeEach(() =>
+      cluster.createDatabase("target", `${schema}; delete from expenses where id > 10; create table own (id int)`),
+    );
+    afterEach(() => {
+      cluster.asPostgres("dropdb", ["target"]);
+      for (const file of site.files.filter((name) => name.startsWith("manual_")))
+        fs.rmSync(path.join(site.dumps, file));
+    });
+
+    it("asks for the name, takes a safety dump, restores", async () => {
+      const refused = await site.run("restore.sh", ["--file", dump, "--into", "target"], "shop\n");
+      assert.equal(refused.code, 1);
+      assert.match(refused.stderr, /not confirmed \('shop' is not 'target'\): nothing was touched/);
+      assert.equal(cluster.sql("target", "select count(*) from expenses"), "10");
+      cluster.sql("target", "drop table own");
+      const outcome = await site.run("restore.sh", ["--file", dump, "--into", "target"], "target\n");
+      assert.equal(outcome.code, 0, outcome.stderr + outcome.stdout);
+      assert.equal(cluster.sql("target", "select count(*) from expenses"), "1000");
+      const safety = site.dumpFiles.find((file) => file.startsWith("manual_before_restore_target_")) ?? "";
+      const list = execFileSync("pg_restore", ["--list", path.join(site.dumps, safety)], { encoding: "utf8" });
+      assert.match(list, /TABLE DATA public expenses/);
+    });
+
+    it("leaves it as it was when pg_restore fails", async () => {
+      cluster.sql("target", "create view seen as select * from expenses"); // in the way of --clean
+      const before = cluster.asPostgres("pg_dump", ["-d", "target"]);
+      const outcome = await site.run("restore.sh", ["--file", dump, "--into", "target", "--yes"]);
+      assert.equal(outcome.code, 1);
+      assert.match(outcome.stderr, /database 'target' is as it was before/);
+      assert.equal(content(cluster.asPostgres("pg_dump", ["-d", "target"])), content(before));
+    });
+
+    it("finds a table that was not in the dump", async () => {
+      const outcome = await site.run("restore.sh", ["--file", dump, "--into", "target", "--yes"]);
+      assert.equal(outcome.code, 1);
+      assert.match(outcome.stdout, /public\.own +- +0 {2}WRONG/);
+      assert.match(outcome.stderr, /restored, but 'target' is not what it must be/);
+    });
+
+    it("--plan prints the commands and changes nothing", async () => {
+      const outcome = await site.run("restore.sh", ["--file", dump, "--into", "target", "--plan"]);
+      assert.equal(outcome.code, 0, outcome.stderr);
+      assert.match(outcome.stdout, /^runuser -u postgres -- pg_dump --dbname=target --format=custom /);
+      assert.match(
+        outcome.stdout,
+        /\nrunuser -u postgres -- pg_restore --dbname=target --clean --if-exists --exit-on-error --single-transaction \//,
+      );
+      assert.equal(cluster.sql("target", "select count(*) from expenses"), "10");
+      assert.deepEqual(site.dumpFiles, [dump]);
+    });
+  });
+
+  describe("refuses before it touches anything", () => {
+    const damages: [string, (file: string) => void, RegExp][] = [
+      [
+        "a flipped bit",
+        (file) => {
+          const bytes = fs.readFileSync(file);
+          const middle = bytes.length >> 1;
+          bytes[middle] = (bytes[middle] ?? 0) ^ 1;
+          fs.writeFileSync(file, bytes);
+        },
+        /is damaged: its SHA-256 is/,
+      ],
+      [
+        "a truncated dump",
+        (file) => fs.truncateSync(file, fs.statSync(file).size - 100),
+        /does not fit its manifest: it has/,
+      ],
+      ["a dump without a manifest", (file) => fs.rmSync(`${file}.json`), /has no manifest/],
+      ["an edited manifest", (file) => fs.writeFileSync(`${file}.json`, "{}"), /does not fit its manifest/],
+    ];
+    for (const [what, damage, message] of damages) {
+      it(what, async () => {
+        const file = path.join(site.dumps, dump.replace(/_\w+\.dump$/, "_20200101T000000Z.dump"));
+        fs.copyFileSync(path.join(site.dumps, dump), file);
+        execFileSync("chgrp", ["postgres", file]);
+        fs.chmodSync(file, 0o640);
+        fs.writeFileSync(`${file}.json`, JSON.stringify({ ...site.manifest(dump), file: path.basename(file) }));
+        damage(file);
+        const fresh = await site.run("restore.sh", ["--file", file, "--new", "never"]);
+        const existing = await site.run("restore.sh", ["--file", file, "--into", "shop", "--yes"]);
+        fs.rmSync(file);
+        fs.rmSync(`${file}.json`, { force: true });
+        for (const outcome of [fresh, existing]) {
+          assert.equal(outcome.code, 1, outcome.stderr);
+          assert.match(outcome.stderr, message);
+        }
+        assert.equal(exists("never"), false);
+        assert.deepEqual(site.dumpFiles, [dump], "no safety dump was taken");
+      });
+    }
+  });
+
+  describe("verification finds", () => {
+    const verdict = async (database: string): Promise<Verdict> => {
+      const outcome = await site.run("verify.sh", ["--database", database, "--manifest", dump, "--json"]);
+      const found = JSON.parse(outcome.stdout) as Verdict;
+      assert.equal(outcome.code, found.proved ? 0 : 1);
+      return found;
+    };
+    const wrong = (found: Verdict): string[] => [
+      ...found.tables.filter((t) => !t.ok).map((t) => t.table),
+      ...found.newest.filter((n) => !n.ok).map(() => "newest"),
+      ...found.foreign_keys.filter((k) => !k.ok).map((k) => `${k.constraint} ${k.orphans}`),
+    ];
+    const withoutTriggers = "set session_replication_role = replica;";
+    const changes: [string, string, string[]][] = [
+      ["nothing in a true copy", "select 1", []],
+      ["a missing row", "delete from expenses where id = 5", ["public.expenses"]],
+      ["an added row", "insert into events values (99)", ["public.events"]],
+      ["a missing table", "drop table loosely", ["public.loosely"]],
+      ["an empty table", "truncate refers", ["public.refers"]],
+      ["a changed newest record", "update expenses set amount = 0 where id = 1000", ["newest"]],
+      ["an orphan", `${withoutTriggers} update expenses set event = 77 where id = 1`, ["of_event 1"]],
+      [
+        "an orphan of a two-column key",
+        `${withoutTriggers} update loosely set a = 1, b = 'z' where a is distinct from 7`,
+        ["loosely_a_b_fkey 2"],
+      ],
+      [
+        "a half-null row under MATCH FULL",
+        `${withoutTriggers} update refers set b = null where b = 'x'`,
+        ["by both 1"],
+      ],
+    ];
+    for (const [what, sql, expected] of changes) {
+      it(what, async () => {
+        cluster.asPostgres("createdb", ["--template=shop", "copy"]);
+        try {
+          cluster.sql("copy", sql);
+          assert.deepEqual(wrong(await verdict("copy")), expected);
+        } finally {
+          cluster.asPostgres("dropdb", ["copy"]);
+        }
+      });
+    }
+  });
+
+  it("wrong usage is refused with status 2", async () => {
+    for (const args of [["--database", "shop"], ["--manifest", "x"], ["--what"]]) {
+      assert.equal((await site.run("verify.sh", args)).code, 2, args.join(" "));
+    }
+    for (const args of [
+      ["latest", "--new", "x"],
+      ["--file", "x"],
+      ["--file", "x", "--new", "a", "--into", "b"],
+      ["--what"],
+    ]) {
+      assert.equal((await site.run("restore.sh", args)).code, 2, args.join(" "));
+    }
+  });
+
+  it("hostile database names make the round trip", async () => {
+    const names = [
+      `we"ird 'na=me; $(touch /tmp/x) \\`,
+      "-ünïcode",
+      "manual_x",
+      "postgres://host/db",
+      "host=elsewhere dbname=x",
+      "a|b",
+      "..",
+      "shop_20260101T000000Z",
+    ];
+    for (const name of names)
+      cluster.createDatabase(name, "create table t (id int primary key); insert into t values (1), (2)");
+    const hostile = new Site(
+      cluster,
+      ["shop", ...names],
+      {},
+      names.map((name) => `${name}|public.t|id|id`),
+    );
+    try {
+      const night = await hostile.run("backup.sh");
+      assert.equal(night.code, 0, night.stderr);
+      assert.equal(hostile.dumpFiles.length, names.length + 1);
+      for (const name of names) {
+        const outcome = await hostile.run("restore.sh", ["latest", "--database", name, "--new", `${name}, restored`]);
+        assert.equal(outcome.code, 0, outcome.stderr);
+        assert.equal(cluster.sql(`${name}, restored`, "select count(*) from t"), "2");
+        const again = await hostile.run("restore.sh", ["latest", "--database", name, "--into", name], `${name}\n`);
+        assert.equal(again.code, 0, again.stderr);
+      }
+    } finally {
+      hostile.remove();
+    }
+  });
+});
