@@ -67,7 +67,7 @@ function providerArgs({ region, endpoint }: BucketSettings): aws.ProviderArgs {
   if (endpoint === undefined) return { region: region };
   return {
     region: region,
-    endpoints: [{ s3: endpoint, s3control: endpoint }],
+    endpoints: [{ s3: endpoint, s3control: endpoint, sts: endpoint, iam: endpoint }],
     s3UsePathStyle: true,
     skipCredentialsValidation: true,
     skipMetadataApiCheck: true,

@@ -1,11 +1,17 @@
 # unit NAME WANTED: a systemd unit in /etc/systemd/system. WANTED is "running" (enabled and started) or "on-demand".
 
-# Drop-ins of this very unit as systemd has loaded them; those for all units of a type are the container's affair.
+# Drop-ins of this very unit: those systemd has loaded, and those it will load once something makes it reload (of a new
+# directory NeedDaemonReload says nothing). Those for all units of a type are the container's affair.
 list_drop_ins() {
   local path
-  for path in $(systemctl show --property=DropInPaths --value -- "$1"); do
-    [[ $(dirname -- "$path") != */"$1.d" ]] || printf '%s\n' "$path"
-  done
+  {
+    for path in $(systemctl show --property=DropInPaths --value -- "$1"); do
+      [[ $(dirname -- "$path") != */"$1.d" ]] || printf '%s\n' "$path"
+    done
+    for path in {/etc,/run}/systemd/{system,system.control}/"$1.d"/*.conf; do
+      [[ ! -e $path && ! -L $path ]] || printf '%s\n' "$path"
+    done
+  } | sort -u
 }
 
 observe_unit() {
