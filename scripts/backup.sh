@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # shellcheck source-path=SCRIPTDIR
 #
-# One night: dumps every configured database, verifies each dump, copies it off-host, lets old ones go.
+# One night: dumps every configured database, verifies each dump, copies it off-host, lets old ones go. And what people
+# ask between nights: a labelled dump, which dumps there are, whether one is whole, whether tonight would work.
 set -Eeuo pipefail
 shopt -s inherit_errexit
 export LC_ALL=C
@@ -37,48 +38,104 @@ source "$library/s3.sh"
 source "$library/offhost.sh"
 # shellcheck source=lib/retention.sh
 source "$library/retention.sh"
+# shellcheck source=lib/progress.sh
+source "$library/progress.sh"
+# shellcheck source=lib/catalogue.sh
+source "$library/catalogue.sh"
+# shellcheck source=lib/pick.sh
+source "$library/pick.sh"
+# shellcheck source=lib/rehearsal.sh
+source "$library/rehearsal.sh"
 
 print_help() {
   cat <<'HELP'
-Usage: backup.sh [--help]
+Usage: backup.sh [--now [--label LABEL]] [--dry-run]
+       backup.sh --list | --check DUMP | --help
 
-Dumps every database named in the settings file (BACKUP_ENV), now. Runs as the backup role's account; started by root
-it becomes that account.
+Dumps every database named in the settings file (BACKUP_ENV): dump, verify, copy off-host, let old dumps go.
 
-Exit status: 0 everything succeeded, off-host copies included; 1 something failed (the last lines say what);
-2 wrong usage; 3 another run is active.
+  --now          do it now; the same as no option, which is what the timer runs
+  --label LABEL  with --now: a dump of your own, e.g. --now --label before-migration makes
+                 manual_before-migration_<database>_<time>.dump. Verified, with manifest and off-host copy like every
+                 other, but kept until you remove it (with its .json), here and off-host: the nightly job never does,
+                 and it lets no other dump go. LABEL: A-Z, a-z, 0-9, '.' and '-', at most 40
+  --dry-run      run every check that can be made beforehand and print what would be done; writes nothing
+  --list         the dumps of this machine as a table: time, database, size, rows, label, verified, off-host, file
+  --check DUMP   compare a dump (a path, or a name in the backup directory) with its manifest, SHA-256 included, and
+                 read it through with pg_restore. One made by hand has no manifest: it is only read through
+  --help         this text
+
+Runs as the backup role's account; started by root it becomes that account (--check stays root, and reads dumps of
+postgres too). On a terminal it shows how many bytes are written.
+
+Exit status: 0 everything succeeded, off-host copies included (--check: the dump is whole; --dry-run: it would work);
+1 something failed (the last lines say what); 2 wrong usage; 3 another run is active; 130, 143 stopped by a signal.
 HELP
 }
 
 main() {
   read_options "$@"
   load_settings
-  become_role "$script" "$@"
+  if [[ $ACTION != check ]] || ((EUID != 0)); then become_role "$script" "$@"; fi
   isolate_client
-  prepare_night
-  back_up_each
-  if ((${#FAILED[@]})); then fail "the night failed for: ${FAILED[*]}. Nothing was removed; earlier dumps are untouched"; fi
-  let_old_dumps_go
-  say "the night succeeded: ${#DATABASES[@]} database(s)"
+  case $ACTION in
+    list) print_catalogue ;;
+    check) check_one "$CHECKED" ;;
+    rehearse) rehearse_night ;;
+    night) run_night ;;
+  esac
 }
 
 read_options() {
-  local option
-  for option in "$@"; do
-    case $option in
+  local now=0
+  ACTION=night LABEL='' CHECKED=''
+  while (($#)); do
+    case $1 in
       --help | -h)
         print_help
         exit 0
         ;;
-      *) refuse_usage "unknown option '$option'" ;;
+      --now) now=1 ;;
+      --list) choose_action list ;;
+      --dry-run) choose_action rehearse ;;
+      --label | --check)
+        if [[ -z ${2:-} ]]; then refuse_usage "$1 needs a value"; fi
+        case $1 in
+          --label) LABEL=$2 ;;
+          --check) choose_action check && CHECKED=$2 ;;
+        esac
+        shift
+        ;;
+      *) refuse_usage "unknown option '$1'" ;;
     esac
+    shift
   done
+  if [[ -n $LABEL && ! $LABEL =~ ^[A-Za-z0-9][A-Za-z0-9.-]{0,39}$ ]]; then
+    refuse_usage "--label is '$LABEL': must be 1 to 40 of A-Z, a-z, 0-9, '.' and '-', beginning with a letter or digit"
+  fi
+  if [[ -n $LABEL ]] && ((!now)); then refuse_usage "--label needs --now"; fi
+  if [[ $ACTION == list || $ACTION == check ]] && ((now)); then refuse_usage "--now goes with --label and --dry-run only"; fi
+}
+
+choose_action() {
+  if [[ $ACTION != night ]]; then refuse_usage "one of --list, --check and --dry-run only"; fi
+  ACTION=$1
+}
+
+run_night() {
+  prepare_night
+  back_up_each
+  if ((${#FAILED[@]})); then fail "the night failed for: ${FAILED[*]}. Nothing was removed; earlier dumps are untouched"; fi
+  if [[ -n $LABEL ]]; then
+    say "dumped as '$LABEL': ${#DATABASES[@]} database(s), kept until you remove them"
+  else
+    let_old_dumps_go
+    say "the night succeeded: ${#DATABASES[@]} database(s)"
+  fi
 }
 
 prepare_night() {
-  require_commands psql pg_dump pg_restore jq curl flock sha256sum tee numfmt
-  check_directory "$BACKUP_DIRECTORY" "$BACKUP_ROLE" postgres 3770
-  check_directory "$BACKUP_STATE" "$BACKUP_ROLE" "$(id -gn)" 750
+  check_machine
   take_lock "$BACKUP_STATE/lock"
   load_secrets
   remove_leftovers
@@ -105,29 +162,22 @@ back_up() {
   LOG_SUBJECT=$database
   WORK=$(mktemp -d "$BACKUP_STATE/run.XXXXXX")
   check_login "$database"
-  name=$(choose_name "$database")
+  name=$(choose_name "$database" "$LABEL")
   dump=$BACKUP_DIRECTORY/$name
   PARTIALS=("$(partial_of "$dump")" "$(partial_of "$dump.json")")
 
   started=$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)
   open_snapshot "$database" "$WORK"
   begin_facts "$database"
+  begin_progress "${PARTIALS[0]}" "$database"
   write_dump "$database" "${PARTIALS[0]}" "$WORK"
+  end_progress
   finish_facts "$WORK"
   verify_dump "${PARTIALS[0]}" "$DUMP_SHA256"
   write_manifest "$database" "${PARTIALS[0]}" "$name" "$WORK" "$started" "$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)"
   commit_dump "$dump"
   report_dump "$dump.json"
   if [[ -n $S3_BUCKET ]]; then copy_off_host "$database"; fi
-}
-
-# A name that no dump has yet, whatever the clock does.
-choose_name() {
-  local name
-  while name=$(encode_name "$1")_$(make_timestamp).dump && [[ -e $BACKUP_DIRECTORY/$name || -e $BACKUP_DIRECTORY/$name.json ]]; do
-    sleep 0.1
-  done
-  printf '%s' "$name"
 }
 
 report_dump() {
@@ -148,6 +198,7 @@ let_old_dumps_go() {
 end_database() {
   local status=$?
   trap - ERR
+  end_progress
   stop_running
   if ((${#PARTIALS[@]})); then rm -f -- "${PARTIALS[@]}"; fi
   rm -rf -- "${WORK:-}"

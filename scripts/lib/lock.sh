@@ -3,12 +3,21 @@
 
 # Held on descriptor 9 until this process and every child of it are gone, so a killed run's pg_dump still counts.
 take_lock() {
-  local file=$1 holder
+  local file=$1
   if ! exec 9>>"$file"; then fail "lock $file cannot be opened by $(id -un): its directory must be writable"; fi
-  if ! flock --nonblock 9; then
-    holder=$(<"$file")
-    write_line 3 "error: another run is active (pid ${holder:-unknown}, lock $file): wait for it to end"
-    exit "$EXIT_BUSY"
-  fi
+  if ! flock --nonblock 9; then refuse_busy "$file"; fi
   printf '%s\n' "$$" >"$file"
+}
+
+# Stops if a run is active; takes and writes nothing, so that it is in nobody's way.
+check_lock() {
+  local file=$1
+  if [[ -e $file ]] && ! flock --nonblock "$file" true; then refuse_busy "$file"; fi
+}
+
+refuse_busy() {
+  local file=$1 holder
+  holder=$(<"$file")
+  write_line 3 "error: another run is active (pid ${holder:-unknown}, lock $file): wait for it to end"
+  exit "$EXIT_BUSY"
 }

@@ -9,13 +9,16 @@ readonly EXIT_FAILED=1 EXIT_USAGE=2 EXIT_BUSY=3
 # What the lines are about, e.g. the database being dumped.
 LOG_SUBJECT=''
 
+# Wipes the terminal's line of progress, if there is one.
+CLEAR_LINE=''
+
 write_line() {
   local priority=$1 text=$2
   text=${LOG_SUBJECT:+$LOG_SUBJECT: }$text
   text=${text%"${text##*[![:space:]]}"}
   text=${text//$'\n'/ | }
   if is_journal; then text="<$priority>$text"; fi
-  printf '%s\n' "$text" >&2
+  printf '%s%s\n' "$CLEAR_LINE" "$text" >&2
 }
 
 is_journal() {

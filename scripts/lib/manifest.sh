@@ -8,12 +8,13 @@ write_manifest() {
   local database=$1 dump=$2 name=$3 work=$4 started=$5 ended=$6
   jq -n --argjson format "$MANIFEST_FORMAT" --arg database "$database" --arg role "$BACKUP_ROLE" \
     --arg machine "$(uname -n)" --arg server "$SERVER_VERSION" --arg client "$CLIENT_VERSION" \
-    --arg started "$started" --arg ended "$ended" --arg snapshot "$SNAPSHOT_ID" --arg file "$name" \
+    --arg started "$started" --arg ended "$ended" --arg snapshot "$SNAPSHOT_ID" --arg file "$name" --arg called "$LABEL" \
     --argjson size "$(stat -c %s -- "$dump")" --arg sha256 "$DUMP_SHA256" --rawfile warnings "$work/dump.err" \
     --slurpfile counts "$work/counts" --slurpfile newest "$work/newest" --slurpfile properties "$work/properties" '
     {format: $format, database: $database} + $properties[0] +
     {role: $role, machine: $machine, server_version: $server, client_version: $client,
-     started: $started, ended: $ended, snapshot: $snapshot, file: $file, size: $size, sha256: $sha256,
+     started: $started, ended: $ended, snapshot: $snapshot, file: $file,
+     "label": (if $called == "" then null else $called end), size: $size, sha256: $sha256,
      compression: "gzip", warnings: ($warnings | split("\n") | map(select(. != ""))),
      tables: (($counts | add) // {}), newest: $newest}' >"$(partial_of "${dump%/*}/$name.json")"
 }
@@ -37,6 +38,18 @@ list_verified() {
   while IFS= read -r file; do
     if is_verified "$BACKUP_DIRECTORY/$file"; then printf '%s\n' "$file"; fi
   done < <(list_scheduled "$1")
+}
+
+# Verified dumps of a database that an operator labelled, one file name a line.
+list_verified_labelled() {
+  local file
+  while IFS= read -r file; do
+    if is_verified "$BACKUP_DIRECTORY/$file" && is_labelled "$BACKUP_DIRECTORY/$file" "$1"; then printf '%s\n' "$file"; fi
+  done < <(list_labelled "$1")
+}
+
+is_labelled() {
+  jq -e --arg database "$2" '.label != null and .database == $database' -- "$1.json" >/dev/null
 }
 
 # Stops unless the dump is exactly what its manifest says.

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
 # File names. <database>_<UTC timestamp>.dump, its manifest beside it as <dump>.json, work in progress as .<file>.partial.
+# With a label, an operator's own: manual_<label>_<database>_<UTC timestamp>.dump.
 # Names outside [A-Za-z0-9._-] are written as ~XX per byte, because S3 keys are signed exactly as they are typed.
 
 readonly TIMESTAMP_PATTERN='[0-9]{8}T[0-9]{6}Z'
@@ -22,6 +23,16 @@ encode_name() {
   printf '%s' "$encoded"
 }
 
+# A name that no dump has yet, whatever the clock does. DATABASE LABEL
+choose_name() {
+  local name
+  while name=${2:+manual_${2}_}$(encode_name "$1")_$(make_timestamp).dump &&
+    [[ -e $BACKUP_DIRECTORY/$name || -e $BACKUP_DIRECTORY/$name.json ]]; do
+    sleep 0.1
+  done
+  printf '%s' "$name"
+}
+
 make_timestamp() { date -u +%Y%m%dT%H%M%SZ; }
 
 # Seconds since 1970 of the timestamp in a dump's name.
@@ -40,4 +51,13 @@ list_scheduled() {
     file=${file##*/}
     if [[ ${file#"$encoded"_} =~ ^${TIMESTAMP_PATTERN}\.dump$ ]]; then printf '%s\n' "$file"; fi
   done | sort -r
+}
+
+# What may be a labelled dump of a database, one file name a line: only the manifest knows where the label ends.
+list_labelled() {
+  local encoded file
+  encoded=$(encode_name "$1")
+  for file in "$BACKUP_DIRECTORY"/manual_*_"$encoded"_*.dump; do
+    if [[ ${file##*"_${encoded}_"} =~ ^${TIMESTAMP_PATTERN}\.dump$ ]]; then printf '%s\n' "${file##*/}"; fi
+  done
 }

@@ -16,9 +16,9 @@ is_off_host() {
 # marks the older copies as superseded.
 copy_off_host() {
   local database=$1 files file
-  files=$(list_verified "$database")
+  files=$(list_verified "$database" && list_verified_labelled "$database")
   while IFS= read -r file; do
-    if ! is_off_host "$file"; then copy_dump "$database" "$file"; fi
+    if [[ -n $file ]] && ! is_off_host "$file"; then copy_dump "$database" "$file"; fi
   done <<<"$files"
   supersede_older "$database"
   forget_gone
@@ -47,12 +47,12 @@ write_ledger() {
   mv -- "$entry.new" "$entry"
 }
 
-# Copies of a database at this target, newest first: <file> TAB <superseded or null>.
+# Copies of a database's scheduled dumps at this target, newest first (labelled ones neither supersede nor expire): <file> TAB <superseded or null>.
 list_copies() {
   local entries=("$BACKUP_STATE"/off-host/*.dump.json)
   if [[ ! -e ${entries[0]} ]]; then return; fi
   jq -r --arg database "$1" --arg target "$(off_host_target)" \
-    'select(.database == $database and .target == $target) | "\(.file)\t\(.superseded)"' -- "${entries[@]}" | sort -r
+    'select(.database == $database and .target == $target and (.file | startswith("manual_") | not)) | "\(.file)\t\(.superseded)"' -- "${entries[@]}" | sort -r
 }
 
 supersede_older() {
@@ -70,12 +70,12 @@ supersede_older() {
   done <<<"$copies"
 }
 
-# Entries of superseded copies whose dump is gone here have nothing left to say.
+# Entries of superseded or labelled copies whose dump is gone here have nothing left to say.
 forget_gone() {
   local entry file
   for entry in "$BACKUP_STATE"/off-host/*.dump.json; do
     file=${entry##*/}
-    if [[ -e $entry && ! -e $BACKUP_DIRECTORY/${file%.json} ]] && jq -e '.superseded != null' -- "$entry" >/dev/null; then
+    if [[ -e $entry && ! -e $BACKUP_DIRECTORY/${file%.json} ]] && jq -e '.superseded != null or (.file | startswith("manual_"))' -- "$entry" >/dev/null; then
       rm -f -- "$entry"
     fi
   done

@@ -15,7 +15,7 @@ pick_dump() {
   fi
   if [[ ! -f $DUMP ]]; then fail "$DUMP does not exist: must be a dump, see ls $BACKUP_DIRECTORY"; fi
   if ! "${AS_ACCOUNT[@]}" test -r "$DUMP"; then
-    fail "postgres cannot read $DUMP: put it into $BACKUP_DIRECTORY and let the group postgres read it"
+    fail "${AS_ACCOUNT[2]:-$(id -un)} cannot read $DUMP: put it into $BACKUP_DIRECTORY and let the group postgres read it"
   fi
 }
 
@@ -49,9 +49,14 @@ check_against_manifest() {
 }
 
 read_through() {
-  local found
   warn "$DUMP was made by hand and has no manifest: it is read through, which finds truncation but not every change," \
     "and there are no counts to compare with afterwards"
+  run_through
+}
+
+# Decompresses everything; an archive that was cut off does not survive that.
+run_through() {
+  local found
   if ! found=$("${AS_ACCOUNT[@]}" pg_restore --file=/dev/null -- "$DUMP" 2>&1); then
     fail "$DUMP is damaged: pg_restore says: $found"
   fi

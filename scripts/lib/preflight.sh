@@ -1,6 +1,12 @@
 # shellcheck shell=bash
 # What must hold before a dump is begun.
 
+check_machine() {
+  require_commands psql pg_dump pg_restore jq curl flock sha256sum tee numfmt
+  check_directory "$BACKUP_DIRECTORY" "$BACKUP_ROLE" postgres 3770
+  check_directory "$BACKUP_STATE" "$BACKUP_ROLE" "$(id -gn)" 750
+}
+
 require_commands() {
   local command missing=()
   for command in "$@"; do
@@ -38,12 +44,12 @@ check_login() {
 }
 
 # What a killed run left: partials, and the dump of a manifest that is one itself (see commit_dump and remove_dump).
-# Operators' own partials (manual_*) are not ours.
+# Operators' own partials (manual_*) are not ours, unless this account wrote them, for --label.
 remove_leftovers() {
   local file name
   for file in "$BACKUP_DIRECTORY"/.*.partial; do
     name=${file##*/.}
-    if [[ ! -e $file || $name == manual_* || ! $name =~ _${TIMESTAMP_PATTERN}\.dump(\.json)?\.partial$ ]]; then continue; fi
+    if [[ ! -e $file || ($name == manual_* && ! -O $file) || ! $name =~ _${TIMESTAMP_PATTERN}\.dump(\.json)?\.partial$ ]]; then continue; fi
     name=${name%.partial}
     if [[ $name == *.json && ! -e $BACKUP_DIRECTORY/$name ]]; then rm -f -- "$BACKUP_DIRECTORY/${name%.json}"; fi
     rm -f -- "$file"

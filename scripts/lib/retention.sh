@@ -4,16 +4,19 @@
 # Removes a database's scheduled, verified dumps older than RETENTION_DAYS; never the newest verified one, however old,
 # never operators' own (manual_*), never what is not verified.
 remove_expired() {
-  local database=$1 limit file newest=''
-  limit=$(($(date +%s) - RETENTION_DAYS * 86400))
+  local database=$1 file newest=''
   while IFS= read -r file; do
     if [[ -z $newest ]]; then
       newest=$file
-    elif (($(read_timestamp "${file%.dump}") < limit)); then
+    elif is_expired "$file"; then
       remove_dump "$BACKUP_DIRECTORY/$file"
       say "removed $file, older than $RETENTION_DAYS days"
     fi
   done < <(list_verified "$database")
+}
+
+is_expired() {
+  (($(read_timestamp "${1%.dump}") < $(date +%s) - RETENTION_DAYS * 86400))
 }
 
 # Tells of what retention leaves alone but an operator should know.

@@ -11,6 +11,7 @@ export const scripts = path.resolve(__dirname, "../../scripts");
 export interface Manifest {
   readonly database: string;
   readonly file: string;
+  readonly label: string | null;
   readonly size: number;
   readonly sha256: string;
   readonly snapshot: string;

@@ -1,0 +1,46 @@
+# shellcheck shell=bash
+# What a person at a terminal sees while a dump is written. In the journal: nothing.
+
+PROGRESS_PID=''
+
+# FILE DATABASE
+begin_progress() {
+  local file=$1 database=$2 estimate
+  if [[ ! -t 2 ]]; then return; fi
+  estimate=$(estimate_size "$database")
+  CLEAR_LINE=$'\r\e[K'
+  show_progress "$file" "$(format_size "$estimate")" &
+  PROGRESS_PID=$!
+}
+
+end_progress() {
+  if [[ -z $PROGRESS_PID ]]; then return 0; fi # in a trap, plain return gives the status from before the trap
+  kill -TERM "$PROGRESS_PID" 2>/dev/null || true
+  wait "$PROGRESS_PID" 2>/dev/null || true
+  PROGRESS_PID=''
+  printf '%s' "$CLEAR_LINE" >&2
+  CLEAR_LINE=''
+}
+
+show_progress() {
+  local file=$1 estimate=$2 size
+  trap - ERR                                 # it is killed, and that is its good end
+  exec {SESSION_IN}>&- {SESSION_OUT}<&- 9>&- # neither the snapshot nor the lock may outlive the dump because of this
+  while :; do
+    size=$(stat -c %s -- "$file" 2>/dev/null || echo 0)
+    printf '%s%s: %s written, about %s expected' "$CLEAR_LINE" "$LOG_SUBJECT" "$(format_size "$size")" "$estimate" >&2
+    sleep 0.5
+  done
+}
+
+# How large a dump of the database will about be: as large as the last one; the first, at most as the database.
+estimate_size() {
+  local database=$1 newest
+  newest=$(list_verified "$database")
+  newest=${newest%%$'\n'*}
+  if [[ -n $newest ]]; then
+    read_manifest "$BACKUP_DIRECTORY/$newest.json" .size
+  else
+    query "$database" 'select pg_database_size(current_database());'
+  fi
+}
