@@ -30,6 +30,10 @@ source "$library/facts.sh"
 source "$library/snapshot.sh"
 # shellcheck source=lib/dump.sh
 source "$library/dump.sh"
+# shellcheck source=lib/compression.sh
+source "$library/compression.sh"
+# shellcheck source=lib/space.sh
+source "$library/space.sh"
 # shellcheck source=lib/manifest.sh
 source "$library/manifest.sh"
 # shellcheck source=lib/s3.sh
@@ -38,6 +42,8 @@ source "$library/s3.sh"
 source "$library/offhost.sh"
 # shellcheck source=lib/retention.sh
 source "$library/retention.sh"
+# shellcheck source=lib/globals.sh
+source "$library/globals.sh"
 # shellcheck source=lib/progress.sh
 source "$library/progress.sh"
 # shellcheck source=lib/catalogue.sh
@@ -52,12 +58,13 @@ print_help() {
 Usage: backup.sh [--now [--label LABEL]] [--dry-run]
        backup.sh --list | --check DUMP | --help
 
-Dumps every database named in the settings file (BACKUP_ENV): dump, verify, copy off-host, let old dumps go.
+Dumps every database named in the settings file (BACKUP_ENV), and the server's roles and tablespaces without passwords
+(globals_<time>.sql): dump, verify, copy off-host, let old dumps go.
 
   --now          do it now; the same as no option, which is what the timer runs
   --label LABEL  with --now: a dump of your own, e.g. --now --label before-migration makes
                  manual_before-migration_<database>_<time>.dump. Verified, with manifest and off-host copy like every
-                 other, but kept until you remove it (with its .json), here and off-host: the nightly job never does,
+                 other (globals too), but kept until you remove it (with its .json), here and off-host: the nightly job never does,
                  and it lets no other dump go. LABEL: A-Z, a-z, 0-9, '.' and '-', at most 40
   --dry-run      run every check that can be made beforehand and print what would be done; writes nothing
   --list         the dumps of this machine as a table: time, database, size, rows, label, verified, off-host, file
@@ -138,30 +145,43 @@ prepare_night() {
   check_machine
   take_lock "$BACKUP_STATE/lock"
   load_secrets
+  choose_compression
   remove_leftovers
 }
 
-# Each database in a process of its own: the failure of one is not the end of the others.
+# Each database, and the globals, in a process of its own: the failure of one is not the end of the others.
 back_up_each() {
-  local database status
+  local database
   FAILED=()
   for database in "${DATABASES[@]}"; do
-    back_up "$database" &
-    CHILD=$!
-    status=0
-    wait "$CHILD" || status=$?
-    CHILD=''
-    if ((status)); then FAILED+=("'$database'"); fi
+    run_part "'$database'" back_up "$database"
   done
+  run_part globals back_up_globals
+}
+
+run_part() {
+  local title=$1 status=0
+  shift
+  "$@" &
+  CHILD=$!
+  wait "$CHILD" || status=$?
+  CHILD=''
+  if ((status)); then FAILED+=("$title"); fi
+}
+
+# In the process of one part: whatever happens, nothing half is left.
+begin_part() {
+  trap end_part EXIT
+  trap 'exit 143' TERM HUP
+  LOG_SUBJECT=$1
+  WORK=$(mktemp -d "$BACKUP_STATE/run.XXXXXX")
 }
 
 back_up() {
   local database=$1 name dump started
-  trap end_database EXIT
-  trap 'exit 143' TERM HUP
-  LOG_SUBJECT=$database
-  WORK=$(mktemp -d "$BACKUP_STATE/run.XXXXXX")
+  begin_part "$database"
   check_login "$database"
+  check_space "$database"
   name=$(choose_name "$database" "$LABEL")
   dump=$BACKUP_DIRECTORY/$name
   PARTIALS=("$(partial_of "$dump")" "$(partial_of "$dump.json")")
@@ -183,19 +203,22 @@ back_up() {
 report_dump() {
   local manifest=$1 warning
   while IFS= read -r warning; do warn "$warning"; done < <(read_manifest "$manifest" '.warnings[]')
+  while IFS= read -r warning; do warn "COUNT_TABLES names '$warning', which this database does not have"; done < <(
+    read_manifest "$manifest" '(.counted | arrays) - (.tables | keys) | .[]'
+  )
   say "dumped and verified: ${manifest%.json}, $(format_size "$(read_manifest "$manifest" .size)")," \
     "$(read_manifest "$manifest" '"\(.tables | length) tables, \([.tables[]] | add // 0) rows, SHA-256 \(.sha256)"')"
 }
 
 let_old_dumps_go() {
   local database
-  for database in "${DATABASES[@]}"; do
+  for database in "${DATABASES[@]}" "$GLOBALS"; do
     remove_expired "$database"
     report_unverified "$database"
   done
 }
 
-end_database() {
+end_part() {
   local status=$?
   trap - ERR
   end_progress

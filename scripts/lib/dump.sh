@@ -13,24 +13,31 @@ stop_running() {
   RUNNING=()
 }
 
-# Writes the dump of the open snapshot to a file, hashed on the way. Sets DUMP_SHA256. pg_dump and the file are joined by
-# named pipes, so that each of the three programs has an exit status of its own.
+# Writes the dump of the open snapshot to a file, hashed on the way. Sets DUMP_SHA256.
 write_dump() {
-  local database=$1 partial=$2 work=$3 dump_pid copy_pid hash_pid dump_status=0 copy_status=0 hash_status=0
+  local database=$1 partial=$2 work=$3
+  write_hashed "$partial" "$work" pg_dump --format=custom "${COMPRESS_OPTIONS[@]}" --snapshot="$SNAPSHOT_ID" \
+    --lock-wait-timeout="$LOCK_WAIT" --dbname="$(connect_to "$database")"
+}
+
+# FILE WORK COMMAND...: writes the command's output. Command and file are joined by named pipes, so that each of the
+# three programs has an exit status of its own. Sets DUMP_SHA256.
+write_hashed() {
+  local partial=$1 work=$2 dump_pid copy_pid hash_pid dump_status=0 copy_status=0 hash_status=0
+  shift 2
   mkfifo -- "$work/stream" "$work/hashed"
   sha256sum <"$work/hashed" >"$work/sha256" &
   hash_pid=$!
   tee -- "$work/hashed" <"$work/stream" 2>"$work/copy.err" >"$partial" &
   copy_pid=$!
-  "${AS_ACCOUNT[@]}" pg_dump --format=custom --snapshot="$SNAPSHOT_ID" --lock-wait-timeout="$LOCK_WAIT" \
-    --dbname="$(connect_to "$database")" >"$work/stream" 2>"$work/dump.err" &
+  "${AS_ACCOUNT[@]}" "$@" >"$work/stream" 2>"$work/dump.err" &
   dump_pid=$!
   RUNNING+=("$dump_pid" "$copy_pid" "$hash_pid")
   wait "$dump_pid" || dump_status=$?
   wait "$copy_pid" || copy_status=$?
   wait "$hash_pid" || hash_status=$?
   if ((copy_status)); then fail "dump cannot be written to $partial: $(<"$work/copy.err")"; fi
-  if ((dump_status)); then fail "pg_dump ended with $(describe_status "$dump_status"): $(<"$work/dump.err") $(<"$work/session.err")"; fi
+  if ((dump_status)); then fail "$1 ended with $(describe_status "$dump_status"): $(<"$work/dump.err") $(<"$work/session.err")"; fi
   if ((hash_status)); then fail "sha256sum ended with $(describe_status "$hash_status")"; fi
   # shellcheck disable=SC2034 # goes into the manifest
   read -r DUMP_SHA256 _ <"$work/sha256"
@@ -40,16 +47,21 @@ describe_status() {
   if (($1 > 128)); then printf 'signal %s' "$(kill -l "$1")"; else printf 'status %s' "$1"; fi
 }
 
-# Reads the file back from the disk, not from memory, and compares.
 verify_dump() {
+  local file=$1 sha256=$2 found
+  verify_written "$file" "$sha256"
+  if ! found=$(pg_restore --list -- "$file" 2>&1 >/dev/null); then
+    fail "pg_restore cannot read the dump: $found"
+  fi
+}
+
+# Reads the file back from the disk, not from memory, and compares.
+verify_written() {
   local file=$1 sha256=$2 found
   sync -- "$file"
   dd if="$file" iflag=nocache count=0 status=none 2>/dev/null || true
   read -r found _ < <(sha256sum <"$file")
   if [[ $found != "$sha256" ]]; then fail "what is on disk is not what pg_dump wrote: SHA-256 $found, must be $sha256"; fi
-  if ! found=$(pg_restore --list -- "$file" 2>&1 >/dev/null); then
-    fail "pg_restore cannot read the dump: $found"
-  fi
 }
 
 # Makes dump and manifest exist for readers, the manifest last: it is the commit mark.

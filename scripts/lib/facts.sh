@@ -31,11 +31,27 @@ from ($(print_table_list)) as tables order by 1 \gexec
 SQL
 }
 
-# {"schema.table": rows}
+# The tables whose rows are counted in this database, one a line; none: all of them.
+list_count_tables() {
+  local database=$1 entry other
+  for entry in "${COUNT_TABLES[@]}"; do
+    for other in "${DATABASES[@]}"; do
+      if [[ $entry == "$other|"* ]]; then
+        if [[ $other == "$database" ]]; then printf '%s\n' "${entry#"$other|"}"; fi
+        continue 2
+      fi
+    done
+    printf '%s\n' "$entry"
+  done
+}
+
+# {"schema.table": rows}, of the tables that COUNT_TABLES names for this database.
 print_table_counts() {
+  local table wanted=''
+  while IFS= read -r table; do wanted+=${wanted:+, }$(quote_literal "$table"); done < <(list_count_tables "$1")
   cat <<SQL
 select format('select json_build_object(%L, count(*)) from only %I.%I', name, nspname, relname)
-from ($(print_table_list)) as tables order by 1 \gexec
+from ($(print_table_list)) as tables ${wanted:+where name = any (array[$wanted])} order by 1 \gexec
 SQL
 }
 

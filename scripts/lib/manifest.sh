@@ -5,17 +5,20 @@ readonly MANIFEST_FORMAT=1
 
 # DATABASE DUMP(partial) NAME WORK STARTED ENDED
 write_manifest() {
-  local database=$1 dump=$2 name=$3 work=$4 started=$5 ended=$6
+  local database=$1 dump=$2 name=$3 work=$4 started=$5 ended=$6 wanted
+  wanted=$(list_count_tables "$database")
   jq -n --argjson format "$MANIFEST_FORMAT" --arg database "$database" --arg role "$BACKUP_ROLE" \
     --arg machine "$(uname -n)" --arg server "$SERVER_VERSION" --arg client "$CLIENT_VERSION" \
     --arg started "$started" --arg ended "$ended" --arg snapshot "$SNAPSHOT_ID" --arg file "$name" --arg called "$LABEL" \
     --argjson size "$(stat -c %s -- "$dump")" --arg sha256 "$DUMP_SHA256" --rawfile warnings "$work/dump.err" \
+    --arg compression "$COMPRESSION_USED" --arg wanted "$wanted" --argjson limited "$([[ -n $wanted ]] && echo true || echo false)" \
     --slurpfile counts "$work/counts" --slurpfile newest "$work/newest" --slurpfile properties "$work/properties" '
     {format: $format, database: $database} + $properties[0] +
     {role: $role, machine: $machine, server_version: $server, client_version: $client,
      started: $started, ended: $ended, snapshot: $snapshot, file: $file,
      "label": (if $called == "" then null else $called end), size: $size, sha256: $sha256,
-     compression: "gzip", warnings: ($warnings | split("\n") | map(select(. != ""))),
+     compression: $compression, warnings: ($warnings | split("\n") | map(select(. != ""))),
+     counted: (if $limited then ($wanted | split("\n") | map(select(. != ""))) else "all" end),
      tables: (($counts | add) // {}), newest: $newest}' >"$(partial_of "${dump%/*}/$name.json")"
 }
 
@@ -29,7 +32,7 @@ is_verified() {
   [[ -f $dump && -f $dump.json ]] &&
     jq -e --arg file "${dump##*/}" --argjson size "$(stat -c %s -- "$dump")" --argjson format "$MANIFEST_FORMAT" '
       .format == $format and .file == $file and .size == $size and (.sha256 | test("^[0-9a-f]{64}$"))
-      and (.tables | type == "object")' -- "$dump.json" >/dev/null 2>&1
+      and ((.tables | type == "object") or .kind == "globals")' -- "$dump.json" >/dev/null 2>&1
 }
 
 # Verified dumps of a database, newest first, one file name a line.

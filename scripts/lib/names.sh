@@ -3,6 +3,12 @@
 # With a label, an operator's own: manual_<label>_<database>_<UTC timestamp>.dump.
 # Names outside [A-Za-z0-9._-] are written as ~XX per byte, because S3 keys are signed exactly as they are typed.
 
+# The globals of the server, which belong to no database, are globals_<UTC timestamp>.sql.
+
+# Stands for the globals where a database's name is expected.
+# shellcheck disable=SC2034 # globals.sh, backup.sh
+readonly GLOBALS=''
+
 readonly TIMESTAMP_PATTERN='[0-9]{8}T[0-9]{6}Z'
 
 # Bytes of $1 to a file name part; reversible. A leading '.' or '-' is escaped (hidden files, options), and so is the
@@ -26,12 +32,16 @@ encode_name() {
 # A name that no dump has yet, whatever the clock does. DATABASE LABEL
 choose_name() {
   local name
-  while name=${2:+manual_${2}_}$(encode_name "$1")_$(make_timestamp).dump &&
+  while name=${2:+manual_${2}_}$(stem_of "$1")_$(make_timestamp)$(suffix_of "$1") &&
     [[ -e $BACKUP_DIRECTORY/$name || -e $BACKUP_DIRECTORY/$name.json ]]; do
     sleep 0.1
   done
   printf '%s' "$name"
 }
+
+stem_of() { if [[ -n $1 ]]; then encode_name "$1"; else printf 'globals'; fi; }
+
+suffix_of() { if [[ -n $1 ]]; then printf '.dump'; else printf '.sql'; fi; }
 
 make_timestamp() { date -u +%Y%m%dT%H%M%SZ; }
 
@@ -45,19 +55,20 @@ partial_of() { printf '%s/.%s.partial' "${1%/*}" "${1##*/}"; }
 
 # Scheduled dumps of a database, newest first, one file name a line. Whether they are verified is the manifest's to say.
 list_scheduled() {
-  local database=$1 encoded file
-  encoded=$(encode_name "$database")
-  for file in "$BACKUP_DIRECTORY/$encoded"_*.dump; do
-    file=${file##*/}
-    if [[ ${file#"$encoded"_} =~ ^${TIMESTAMP_PATTERN}\.dump$ ]]; then printf '%s\n' "$file"; fi
+  local stem suffix file
+  stem=$(stem_of "$1") suffix=$(suffix_of "$1")
+  for file in "$BACKUP_DIRECTORY/$stem"_*"$suffix"; do
+    file=${file##*/} file=${file%"$suffix"}
+    if [[ ${file#"$stem"_} =~ ^${TIMESTAMP_PATTERN}$ ]]; then printf '%s\n' "$file$suffix"; fi
   done | sort -r
 }
 
 # What may be a labelled dump of a database, one file name a line: only the manifest knows where the label ends.
 list_labelled() {
-  local encoded file
-  encoded=$(encode_name "$1")
-  for file in "$BACKUP_DIRECTORY"/manual_*_"$encoded"_*.dump; do
-    if [[ ${file##*"_${encoded}_"} =~ ^${TIMESTAMP_PATTERN}\.dump$ ]]; then printf '%s\n' "${file##*/}"; fi
+  local stem suffix file
+  stem=$(stem_of "$1") suffix=$(suffix_of "$1")
+  for file in "$BACKUP_DIRECTORY"/manual_*_"$stem"_*"$suffix"; do
+    file=${file##*/} file=${file%"$suffix"}
+    if [[ ${file##*"_${stem}_"} =~ ^${TIMESTAMP_PATTERN}$ ]]; then printf '%s\n' "$file$suffix"; fi
   done
 }

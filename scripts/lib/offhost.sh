@@ -49,7 +49,7 @@ write_ledger() {
 
 # Copies of a database's scheduled dumps at this target, newest first (labelled ones neither supersede nor expire): <file> TAB <superseded or null>.
 list_copies() {
-  local entries=("$BACKUP_STATE"/off-host/*.dump.json)
+  local entries=("$BACKUP_STATE"/off-host/*.json)
   if [[ ! -e ${entries[0]} ]]; then return; fi
   jq -r --arg database "$1" --arg target "$(off_host_target)" \
     'select(.database == $database and .target == $target and (.file | startswith("manual_") | not)) | "\(.file)\t\(.superseded)"' -- "${entries[@]}" | sort -r
@@ -73,7 +73,7 @@ supersede_older() {
 # Entries of superseded or labelled copies whose dump is gone here have nothing left to say.
 forget_gone() {
   local entry file
-  for entry in "$BACKUP_STATE"/off-host/*.dump.json; do
+  for entry in "$BACKUP_STATE"/off-host/*.json; do
     file=${entry##*/}
     if [[ -e $entry && ! -e $BACKUP_DIRECTORY/${file%.json} ]] && jq -e '.superseded != null or (.file | startswith("manual_"))' -- "$entry" >/dev/null; then
       rm -f -- "$entry"

@@ -49,7 +49,7 @@ remove_leftovers() {
   local file name
   for file in "$BACKUP_DIRECTORY"/.*.partial; do
     name=${file##*/.}
-    if [[ ! -e $file || ($name == manual_* && ! -O $file) || ! $name =~ _${TIMESTAMP_PATTERN}\.dump(\.json)?\.partial$ ]]; then continue; fi
+    if [[ ! -e $file || ($name == manual_* && ! -O $file) || ! $name =~ _${TIMESTAMP_PATTERN}\.(dump|sql)(\.json)?\.partial$ ]]; then continue; fi
     name=${name%.partial}
     if [[ $name == *.json && ! -e $BACKUP_DIRECTORY/$name ]]; then rm -f -- "$BACKUP_DIRECTORY/${name%.json}"; fi
     rm -f -- "$file"

@@ -32,15 +32,3 @@ show_progress() {
     sleep 0.5
   done
 }
-
-# How large a dump of the database will about be: as large as the last one; the first, at most as the database.
-estimate_size() {
-  local database=$1 newest
-  newest=$(list_verified "$database")
-  newest=${newest%%$'\n'*}
-  if [[ -n $newest ]]; then
-    read_manifest "$BACKUP_DIRECTORY/$newest.json" .size
-  else
-    query "$database" 'select pg_database_size(current_database());'
-  fi
-}

@@ -6,6 +6,7 @@ rehearse_night() {
   check_machine
   check_lock "$BACKUP_STATE/lock"
   load_secrets
+  choose_compression
   for database in "${DATABASES[@]}"; do
     rehearse "$database" & # a process of its own, as at night
     pid=$! status=0
@@ -23,10 +24,11 @@ rehearse() {
   # shellcheck disable=SC2034 # the lines are about it
   LOG_SUBJECT=$database
   check_login "$database"
+  check_space "$database"
   name=$(choose_name "$database" "$LABEL")
   size=$(format_size "$(estimate_size "$database")")
-  printf "would dump '%s' to %s, about %s (server %s, %s)\n" "$database" "$BACKUP_DIRECTORY/$name" "$size" \
-    "$SERVER_VERSION" "$CLIENT_VERSION"
+  printf "would dump '%s' to %s, about %s (server %s, %s, %s)\n" "$database" "$BACKUP_DIRECTORY/$name" "$size" \
+    "$SERVER_VERSION" "$CLIENT_VERSION" "$COMPRESSION_USED"
   if [[ -n $S3_BUCKET ]]; then
     for file in "$name" $(list_verified "$database") $(list_verified_labelled "$database"); do
       if ! is_off_host "$file"; then printf 'would copy %s to %s\n' "$file" "$(off_host_target)$file"; fi

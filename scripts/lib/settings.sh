@@ -2,7 +2,8 @@
 # The settings: read from the file that BACKUP_ENV names, checked before anything is touched.
 
 readonly SETTING_KEYS=(BACKUP_NAME BACKUP_ROLE BACKUP_DIRECTORY BACKUP_STATE BACKUP_SECRETS DATABASES RETENTION_DAYS
-  S3_BUCKET S3_PREFIX S3_REGION S3_ENDPOINT S3_CA_FILE NEWEST_RECORDS LOCK_WAIT S3_STALL_SECONDS)
+  S3_BUCKET S3_PREFIX S3_REGION S3_ENDPOINT S3_CA_FILE NEWEST_RECORDS COUNT_TABLES COMPRESSION
+  LOCK_WAIT S3_STALL_SECONDS)
 
 load_settings() {
   if [[ -z ${BACKUP_ENV:-} ]]; then
@@ -47,11 +48,12 @@ try_source() {
 
 fill_defaults() {
   : "${BACKUP_NAME:=}" "${BACKUP_ROLE:=}" "${BACKUP_DIRECTORY:=}" "${BACKUP_STATE:=}" "${BACKUP_SECRETS:=}"
-  : "${RETENTION_DAYS:=14}" "${LOCK_WAIT:=10min}" "${S3_STALL_SECONDS:=60}"
+  : "${RETENTION_DAYS:=14}" "${LOCK_WAIT:=10min}" "${S3_STALL_SECONDS:=60}" "${COMPRESSION:=auto}"
   : "${S3_BUCKET:=}" "${S3_PREFIX:=}" "${S3_REGION:=us-east-1}" "${S3_ENDPOINT:=}" "${S3_CA_FILE:=}"
   S3_ENDPOINT=${S3_ENDPOINT%/}
   if [[ -z ${DATABASES+set} ]]; then DATABASES=(); fi
   if [[ -z ${NEWEST_RECORDS+set} ]]; then NEWEST_RECORDS=(); fi
+  if [[ -z ${COUNT_TABLES+set} ]]; then COUNT_TABLES=(); fi
 }
 
 check_names() {
@@ -59,6 +61,8 @@ check_names() {
   require_match BACKUP_ROLE '^[a-z_][a-z0-9_-]{0,30}$' 'at most 31 characters of a-z, 0-9, _ and -, beginning with a letter or _'
   require_match RETENTION_DAYS '^[1-9][0-9]{0,4}$' 'a whole number of days from 1 to 99999'
   require_match LOCK_WAIT '^[1-9][0-9]*(ms|s|min|h)$' "a time as PostgreSQL writes it, e.g. '10min'"
+  require_match COMPRESSION '^(auto|none|gzip(:[1-9])?|zstd(:([1-9]|1[0-9]|2[0-2]))?)$' \
+    "auto, none, gzip, gzip:1 to gzip:9, zstd or zstd:1 to zstd:22"
   require_match S3_STALL_SECONDS '^[1-9][0-9]{0,4}$' 'a whole number of seconds, 1 or more'
 }
 
@@ -83,6 +87,9 @@ check_databases() {
     if [[ ! $entry =~ ^.+\|[^|]+\|[^|]+\|[^|]+$ ]]; then
       reject NEWEST_RECORDS "$entry" "'database|schema.table|time column|column,column'"
     fi
+  done
+  for entry in "${COUNT_TABLES[@]}"; do
+    if [[ $entry != ?*.?* ]]; then reject COUNT_TABLES "$entry" "'schema.table' or 'database|schema.table'"; fi
   done
 }
 

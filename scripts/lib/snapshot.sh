@@ -32,7 +32,7 @@ begin_facts() {
   local database=$1
   tell_session < <(
     echo '\o :work/counts'
-    print_table_counts
+    print_table_counts "$database"
     echo '\o :work/newest'
     print_newest_records "$database"
     echo '\o :work/properties'
@@ -51,7 +51,8 @@ tell_session() {
 print_properties() {
   cat <<'SQL'
 select json_build_object('owner', pg_get_userbyid(datdba), 'encoding', pg_encoding_to_char(encoding),
-  'collate', datcollate, 'ctype', datctype) from pg_catalog.pg_database where datname = current_database();
+  'collate', datcollate, 'ctype', datctype, 'database_size', pg_database_size(oid))
+  from pg_catalog.pg_database where datname = current_database();
 SQL
 }
 

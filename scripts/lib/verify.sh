@@ -5,6 +5,12 @@
 # database that the settings speak of. Leaves the verdict as JSON in WORK/verdict.json; its .proved is the answer.
 verify_database() {
   local database=$1 kind=$2 reference=$3 source=$4
+  # shellcheck disable=SC2034 # read by facts.sh
+  COUNT_TABLES=() # those of the manifest, whatever the settings say by now
+  if [[ $kind == manifest ]]; then
+    # shellcheck disable=SC2034 # read by facts.sh
+    mapfile -t COUNT_TABLES < <(read_manifest "$reference" '.counted | arrays | .[]')
+  fi
   read_facts "$database" found "$source"
   case $kind in
     manifest)
@@ -24,7 +30,7 @@ read_facts() {
   {
     print_session_settings
     printf '%s\n' '\echo #counts'
-    print_table_counts
+    print_table_counts "$source"
     printf '%s\n' '\echo #newest'
     print_newest_records "$source" with_rows
     printf '%s\n' '\echo #keys'

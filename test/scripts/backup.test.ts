@@ -302,17 +302,21 @@ describe("backup.sh", function () {
       }
       const [first, second] = site.dumpFiles;
       const url = (file: string | undefined, rest = ""): string => `/bucket/ct2320/${file}${rest}`;
-      assert.deepEqual(s3.urls, [
-        url(first),
-        url(first, ".json"),
-        url(second),
-        url(second, ".json"),
-        url(first, ".json?tagging="),
-        url(first, "?tagging="),
-      ]);
-      assert.deepEqual(s3.accepted[0]?.body, fs.readFileSync(path.join(site.dumps, first ?? "")));
-      assert.match(s3.accepted[5]?.body.toString() ?? "", /<Key>superseded<\/Key><Value>true<\/Value>/);
-      assert.equal(s3.accepted[5]?.method, "PUT");
+      const ofDatabase = s3.accepted.filter((request) => !request.url.includes("/globals_"));
+      assert.deepEqual(
+        ofDatabase.map((request) => request.url),
+        [
+          url(first),
+          url(first, ".json"),
+          url(second),
+          url(second, ".json"),
+          url(first, ".json?tagging="),
+          url(first, "?tagging="),
+        ],
+      );
+      assert.deepEqual(ofDatabase[0]?.body, fs.readFileSync(path.join(site.dumps, first ?? "")));
+      assert.match(ofDatabase[5]?.body.toString() ?? "", /<Key>superseded<\/Key><Value>true<\/Value>/);
+      assert.equal(ofDatabase[5]?.method, "PUT");
     });
 
     const faults: [string, "deny" | "cut" | "stall" | "flip", string, RegExp][] = [
@@ -332,7 +336,7 @@ describe("backup.sh", function () {
         assert.match(bad.stderr, message);
         assert.ok(!bad.stderr.includes(secretKey));
         assert.equal(site.dumpFiles.length, 2);
-        assert.ok(!s3.urls.some((url) => url.includes("tagging")));
+        assert.ok(!s3.urls.some((url) => url.includes(".dump") && url.includes("tagging")));
         s3.fault = undefined;
         const good = await site.run("backup.sh");
         assert.equal(good.code, 0, good.stderr);

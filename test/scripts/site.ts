@@ -16,9 +16,15 @@ export interface Manifest {
   readonly sha256: string;
   readonly snapshot: string;
   readonly server_version: string;
+  readonly compression: string;
+  readonly counted: "all" | readonly string[];
+  readonly database_size: number;
   readonly warnings: readonly string[];
   readonly tables: Readonly<Record<string, number>>;
 }
+
+/** Values of backup.env, by key. */
+export type Settings = Readonly<Record<string, string | readonly string[]>>;
 
 const quote = (text: string): string => `'${text.replace(/'/g, "'\\''")}'`;
 
@@ -34,7 +40,7 @@ export class Site {
   constructor(
     readonly cluster: Cluster,
     readonly databases: readonly string[],
-    settings: Readonly<Record<string, string>> = {},
+    settings: Settings = {},
     newest: readonly string[] = [],
   ) {
     fs.chmodSync(this.root, 0o755);
@@ -53,8 +59,8 @@ export class Site {
     this.configure(settings, newest);
   }
 
-  configure(settings: Readonly<Record<string, string>>, newest: readonly string[] = []): void {
-    const values = {
+  configure(settings: Settings, newest: readonly string[] = []): void {
+    const values: Settings = {
       BACKUP_NAME: "trade-show-db",
       BACKUP_ROLE: this.cluster.role,
       BACKUP_DIRECTORY: this.dumps,
@@ -66,7 +72,9 @@ export class Site {
       S3_STALL_SECONDS: "2",
       ...settings,
     };
-    const lines = Object.entries(values).map(([key, value]) => `${key}=${quote(value)}`);
+    const lines = Object.entries(values).map(([key, value]) =>
+      typeof value === "string" ? `${key}=${quote(value)}` : `${key}=(${value.map(quote).join(" ")})`,
+    );
     lines.push(`DATABASES=(${this.databases.map(quote).join(" ")})`, `NEWEST_RECORDS=(${newest.map(quote).join(" ")})`);
     fs.writeFileSync(this.settingsFile, lines.join("\n") + "\n");
     fs.chmodSync(this.settingsFile, 0o644);
@@ -90,9 +98,20 @@ export class Site {
     return findProcesses(`BACKUP_ENV=${this.settingsFile}`, name);
   }
 
-  /** Names in the dump directory, hidden ones included. */
+  /** Names in the dump directory, hidden ones included, the globals of good nights left out. */
   get files(): string[] {
-    return fs.readdirSync(this.dumps).sort();
+    return fs
+      .readdirSync(this.dumps)
+      .filter((file) => !/^globals_\w+\.sql(\.json)?$/.test(file))
+      .sort();
+  }
+
+  /** Names of the globals files. */
+  get globals(): string[] {
+    return fs
+      .readdirSync(this.dumps)
+      .filter((file) => /globals_\w+\.sql$/.test(file))
+      .sort();
   }
 
   get dumpFiles(): string[] {

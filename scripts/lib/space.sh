@@ -1,0 +1,35 @@
+# shellcheck shell=bash
+# Whether a dump will fit: known before it is begun, from the last one and the size of the database.
+
+# Refuses to begin what cannot end well.
+check_space() {
+  local database=$1 needed free inodes total
+  needed=$(estimate_size "$database")
+  needed=$((needed + needed / 10))
+  read -r free inodes total < <(df --output=avail,iavail,itotal --block-size=1 -- "$BACKUP_DIRECTORY" | tail -n 1)
+  if ((needed > free)); then
+    fail "not enough space in $BACKUP_DIRECTORY: the dump takes about $(format_size "$needed") ($needed bytes)," \
+      "$(format_size "$free") ($free bytes) are free: free some, or lower RETENTION_DAYS ($RETENTION_DAYS)"
+  fi
+  # Some file systems do not count inodes and say 0 or -.
+  if [[ $total =~ ^[1-9] ]] && ((inodes < 8)); then
+    fail "not enough inodes in $BACKUP_DIRECTORY: a dump takes up to 8, $inodes are free: remove files"
+  fi
+}
+
+# About how many bytes a dump will have: as many as the last one, grown as the database has since. The first: a quarter
+# of the database, which holds indexes too, or all of it if uncompressed; refusing what might fit would be worse than
+# trying, which harms nothing.
+estimate_size() {
+  local database=$1 newest now
+  now=$(query "$database" 'select pg_database_size(current_database());')
+  newest=$(list_verified "$database")
+  newest=${newest%%$'\n'*}
+  if [[ -n $newest ]]; then
+    newest=$(jq -r --argjson now "$now" --arg compression "${COMPRESSION_USED%%:*}" '
+      select(.compression | startswith($compression)) |
+      .size * ([1, $now / ([.database_size // $now, 1] | max)] | max) | floor' -- "$BACKUP_DIRECTORY/$newest.json")
+  fi
+  if [[ -z $newest && $COMPRESSION_USED == none ]]; then newest=$now; fi
+  printf '%s' "${newest:-$((now / 4))}"
+}
