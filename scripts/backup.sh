@@ -34,6 +34,8 @@ source "$library/dump.sh"
 source "$library/compression.sh"
 # shellcheck source=lib/space.sh
 source "$library/space.sh"
+# shellcheck source=lib/dumpability.sh
+source "$library/dumpability.sh"
 # shellcheck source=lib/manifest.sh
 source "$library/manifest.sh"
 # shellcheck source=lib/s3.sh
@@ -182,6 +184,7 @@ back_up() {
   begin_part "$database"
   check_login "$database"
   check_space "$database"
+  check_dumpability "$database"
   name=$(choose_name "$database" "$LABEL")
   dump=$BACKUP_DIRECTORY/$name
   PARTIALS=("$(partial_of "$dump")" "$(partial_of "$dump.json")")

@@ -11,13 +11,13 @@ write_manifest() {
     --arg machine "$(uname -n)" --arg server "$SERVER_VERSION" --arg client "$CLIENT_VERSION" \
     --arg started "$started" --arg ended "$ended" --arg snapshot "$SNAPSHOT_ID" --arg file "$name" --arg called "$LABEL" \
     --argjson size "$(stat -c %s -- "$dump")" --arg sha256 "$DUMP_SHA256" --rawfile warnings "$work/dump.err" \
-    --arg compression "$COMPRESSION_USED" --arg wanted "$wanted" --argjson limited "$([[ -n $wanted ]] && echo true || echo false)" \
+    --argjson dumpability "$DUMPABILITY" --arg compression "$COMPRESSION_USED" --arg wanted "$wanted" --argjson limited "$([[ -n $wanted ]] && echo true || echo false)" \
     --slurpfile counts "$work/counts" --slurpfile newest "$work/newest" --slurpfile properties "$work/properties" '
     {format: $format, database: $database} + $properties[0] +
     {role: $role, machine: $machine, server_version: $server, client_version: $client,
      started: $started, ended: $ended, snapshot: $snapshot, file: $file,
      "label": (if $called == "" then null else $called end), size: $size, sha256: $sha256,
-     compression: $compression, warnings: ($warnings | split("\n") | map(select(. != ""))),
+     compression: $compression, warnings: ($dumpability + ($warnings | split("\n") | map(select(. != "")))),
      counted: (if $limited then ($wanted | split("\n") | map(select(. != ""))) else "all" end),
      tables: (($counts | add) // {}), newest: $newest}' >"$(partial_of "${dump%/*}/$name.json")"
 }

@@ -19,12 +19,14 @@ rehearse_night() {
 }
 
 rehearse() {
-  local database=$1 name size file
+  local database=$1 name size file warning
   trap - EXIT
   # shellcheck disable=SC2034 # the lines are about it
   LOG_SUBJECT=$database
   check_login "$database"
   check_space "$database"
+  check_dumpability "$database"
+  while IFS= read -r warning; do warn "$warning"; done < <(jq -r '.[]' <<<"$DUMPABILITY")
   name=$(choose_name "$database" "$LABEL")
   size=$(format_size "$(estimate_size "$database")")
   printf "would dump '%s' to %s, about %s (server %s, %s, %s)\n" "$database" "$BACKUP_DIRECTORY/$name" "$size" \
