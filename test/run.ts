@@ -3,7 +3,8 @@
  *
  *   unit     pure functions and the program's own logic
  *   scripts  what runs in the container, against a real PostgreSQL
- *   lab      everything, through the real engine, on a Proxmox host in miniature
+ *   lab      everything, through the real engine, on a Proxmox host in miniature: the lab that PGBACKUP_LAB names,
+ *            "test" by default
  */
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -22,7 +23,7 @@ const mocha = (floor: string) => [
 const floors: Readonly<Record<string, readonly string[]>> = {
   unit: mocha("unit"),
   scripts: [...lab, "prepared", "--", ...mocha("scripts")],
-  lab: [...lab, "exec", "test", "--", ...mocha("lab")],
+  lab: [...lab, "exec", process.env.PGBACKUP_LAB ?? "test", "--", ...mocha("lab")],
 };
 
 interface Counts {

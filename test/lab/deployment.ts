@@ -27,7 +27,8 @@ export class Deployment {
     await lab.createSampleDatabase(vmid, { database: "expense_app_production", expenses });
     const given = { ...settingsFor(lab, vmid), ...settings };
     const stack = lab.stack(`test-${vmid}`, given);
-    await stack.forget(); // what a run that was cut off has left
+    await stack.cancel(); // what a run that was cut off has left
+    await stack.forget();
     await removeBucket(lab, String(given.s3Bucket));
     return new Deployment(lab, vmid, stack);
   }
@@ -56,6 +57,11 @@ export class Deployment {
     const result = await this.lab.exec(this.vmid, argv, user === undefined ? {} : { user });
     assert.equal(result.code, 0, `${argv.join(" ")}: ${result.stderr || result.stdout}`);
     return result.stdout;
+  }
+
+  /** Runs lines of bash in the container as root; fails unless all of them succeed. Returns what they printed. */
+  async shell(lines: string): Promise<string> {
+    return this.run(["bash", "--norc", "-euo", "pipefail", "-c", lines]);
   }
 
   /** Runs SQL as postgres; returns the rows, columns separated by |. */
@@ -87,7 +93,7 @@ async function removeBucket(lab: Lab, Bucket: string): Promise<void> {
 /** Names of the resources an operation changes, without the container's prefix, sorted. */
 export function changed(outcome: Outcome): string[] {
   return outcome.steps
-    .filter(({ op, type }) => op !== "same" && !type.startsWith("pulumi:pulumi"))
+    .filter(({ op, type }) => op !== "same" && !/^pulumi:(pulumi|providers:pulumi)/.test(type))
     .map(({ op, name }) => `${op} ${name.replace(/^ct\d+:/, "")}`)
     .sort();
 }

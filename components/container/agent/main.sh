@@ -118,7 +118,7 @@ remove() { # KIND ARGUMENT…
   declare -F "remove_$kind" >/dev/null || fail "this agent knows no artefact of kind '$kind'"
   "remove_$kind" "${@:2}"
   rm -f -- "$(receipt_of "$kind" "$2")"
-  rmdir --ignore-fail-on-non-empty -- "$receipts" "$home" 2>/dev/null || true
+  rmdir --ignore-fail-on-non-empty -- "$receipts" "$home" /usr/local/lib/pgbackup 2>/dev/null || true
 }
 
 # Refuses to leave a receipt for a state that is not the one asked for.

@@ -40,9 +40,10 @@ check_databases() { # DATABASE…
 }
 
 # Whether units may be given a file system view of their own, which systemd's sandboxing is made of. A Proxmox
-# container without nesting=1 may not. Tried in a mount namespace that ends with the command.
+# container without nesting=1 may not. Tried as systemd begins it, with a detached copy of all mounts (`slave`), in a
+# mount namespace that ends with the command.
 check_sandbox() {
-  if unshare --mount sh -c 'mount -t tmpfs none /mnt' 2>/dev/null; then echo 'sandbox full'; else echo 'sandbox basic'; fi
+  if unshare --mount --propagation slave sh -c 'mount -t tmpfs none /mnt' 2>/dev/null; then echo 'sandbox full'; else echo 'sandbox basic'; fi
 }
 
 probe() { # CALENDAR JITTER DATABASE…

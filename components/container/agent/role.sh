@@ -94,11 +94,13 @@ revoke_privileges() { # NAME
 # The line of pg_hba.conf that decides how the role logs in to a database over the local socket.
 deciding_line() { # NAME DATABASE
   as_postgres postgres -v role="$1" -v database="$2" <<'SQL'
-SELECT format('line %s of %s: %s', line_number, current_setting('hba_file'),
-              concat_ws(' ', type, array_to_string(database, ','), array_to_string(user_name, ','), auth_method))
-  FROM pg_hba_file_rules
- WHERE type = 'local' AND (database && ARRAY['all', :'database']) AND (user_name && ARRAY['all', :'role'])
- ORDER BY line_number LIMIT 1;
+SELECT coalesce(
+  (SELECT format('What decides is line %s of %s: %s', line_number, current_setting('hba_file'),
+                 concat_ws(' ', type, array_to_string(database, ','), array_to_string(user_name, ','), auth_method))
+     FROM pg_hba_file_rules
+    WHERE type = 'local' AND (database && ARRAY['all', :'database']) AND (user_name && ARRAY['all', :'role'])
+    ORDER BY line_number LIMIT 1),
+  'There is no line for it in ' || current_setting('hba_file'));
 SQL
 }
 
@@ -106,7 +108,7 @@ expect_login() { # NAME DATABASE
   local name=$1 database=$2 answer
   if ! answer=$(cd / && PGDATABASE=$database runuser -u "$name" -- psql -XAtqw -c 'SELECT 1' 2>&1); then
     fail "role $name cannot log in to database $database from the account of that name: $answer
-What decides is $(deciding_line "$name" "$database"). Put this line before it and reload PostgreSQL:
+$(deciding_line "$name" "$database"). Put this line before it, or first, and reload PostgreSQL:
 local all $name peer"
   fi
 }

@@ -56,10 +56,10 @@ apply_unit() { # CONTENT-FILE NAME WANTED
 
 remove_unit() { # NAME WANTED
   local unit=$1 wanted=$2
+  keep_aside "/etc/systemd/system/$unit" unit "$@" # before it is stopped: that alone is no change of somebody's
   [[ $wanted != running ]] || systemctl disable --quiet --now -- "$unit" 2>/dev/null || true
   systemctl stop -- "$unit" 2>/dev/null || true
   [[ $unit != *.timer ]] || systemctl clean --what=state -- "$unit" 2>/dev/null || true
-  keep_aside "/etc/systemd/system/$unit" unit "$@"
   set_drop_ins_aside "$unit"
   rm -f -- "/etc/systemd/system/$unit"
   systemctl daemon-reload

@@ -1,0 +1,164 @@
+import assert from "node:assert/strict";
+import * as pulumi from "@pulumi/pulumi";
+import { BackupBucket, type ContainerSettings, DatabaseBackup } from "../../components";
+import { Receipts } from "../../components/container/drift";
+
+const settings: ContainerSettings = {
+  label: "ct2320",
+  connection: { host: "pve", port: 22, user: "root", hostKey: "ssh-ed25519 AAAA", privateKey: "the private key" },
+  vmid: 2320,
+  databases: ["expense_app_production", "a b"],
+  role: "trade_show_backup_prod",
+  name: "trade-show-db",
+  commandDirectory: "/usr/local/bin",
+  configDirectory: "/etc/trade-show-app",
+  backupDirectory: "/var/backups/trade-show-app",
+  calendar: "*-*-* 02:00:00 UTC",
+  jitter: "0",
+  retentionDays: 14,
+  newestRecords: [],
+  s3Prefix: "ct2320/",
+};
+
+const bucketSettings = { bucket: "copies", region: "eu-central-1", without: [], retentionDays: 14, noncurrentDays: 14 };
+
+interface Declared {
+  readonly type: string;
+  readonly name: string;
+  readonly inputs: Readonly<Record<string, unknown>>;
+}
+
+/** Everything a program declares. */
+async function declare(program: () => unknown): Promise<Declared[]> {
+  const declared: Declared[] = [];
+  await pulumi.runtime.setMocks({
+    newResource: ({ type, name, inputs }) => {
+      declared.push({ type, name, inputs: inputs as Declared["inputs"] });
+      return { id: `${name}-id`, state: { ...(inputs as object), arn: `arn:${name}`, secret: "the S3 secret" } };
+    },
+    call: () => ({}),
+  });
+  await pulumi.runtime.runInPulumiStack(async () => program());
+  return declared;
+}
+
+function commands(declared: readonly Declared[]): Declared[] {
+  return declared.filter(({ type }) => type === "command:remote:Command");
+}
+
+describe("DatabaseBackup", () => {
+  const knowledge = new Receipts(new Map(), "full");
+  let declared: Declared[];
+
+  before(async () => {
+    declared = await declare(() => {
+      const offHost = new BackupBucket("off-host", bucketSettings);
+      new DatabaseBackup("ct2320", { settings, knowledge, offHost });
+    });
+  });
+
+  it("declares just these artefacts, named after what they are", () => {
+    const names = commands(declared).map(({ name }) => name.replace("ct2320:", ""));
+    assert.deepEqual(names.sort(), [
+      "/etc/trade-show-app",
+      "/etc/trade-show-app/backup-secrets.env",
+      "/etc/trade-show-app/backup.env",
+      "/usr/local/bin/trade-show-db-backup.sh",
+      "/usr/local/bin/trade-show-db-restore.sh",
+      "/usr/local/bin/trade-show-db-verify.sh",
+      "/usr/local/lib/pgbackup/agent",
+      "/usr/local/lib/trade-show-db",
+      "/var/backups/trade-show-app",
+      "/var/lib/trade-show-db",
+      "account-trade_show_backup_prod",
+      "packages",
+      "role-trade_show_backup_prod",
+      "trade-show-db-backup.service",
+      "trade-show-db-backup.timer",
+    ]);
+  });
+
+  it("applies and removes an artefact in short commands, its token on a line of its own", () => {
+    const role = commands(declared).find(({ name }) => name.endsWith("role-trade_show_backup_prod"));
+    const create = String(role?.inputs.create);
+    assert.match(
+      create,
+      /^pct exec 2320 -- \/usr\/local\/lib\/pgbackup\/agent apply [0-9a-f]{8} \\\n {2}role trade_show_backup_prod 20 expense_app_production 'a b'$/,
+    );
+    assert.equal(
+      role?.inputs.delete,
+      `pct exec 2320 -- /usr/local/lib/pgbackup/agent remove \\
+  role trade_show_backup_prod 20 expense_app_production 'a b' ||
+  pct exec 2320 -- test ! -e /usr/local/lib/pgbackup/agent -a ! -e /var/lib/pgbackup/receipts 2>/dev/null ||
+  { pct config 2320 2>&1 | grep -q 'does not exist' && ! ls /etc/pve/nodes/*/lxc/2320.conf >/dev/null 2>&1; }`,
+    );
+  });
+
+  it("lets no secret into a command, and no line grow longer than a diff shows", () => {
+    for (const { name, inputs } of commands(declared)) {
+      const text = `${String(inputs.create)}\n${String(inputs.delete)}`;
+      assert.doesNotMatch(text, /the private key|the S3 secret/, name);
+      for (const line of text.split("\n")) assert.ok(line.length < 120, `${name}: ${line}`);
+    }
+    const secrets = commands(declared).filter(({ inputs }) =>
+      JSON.stringify(inputs.stdin ?? "").includes("the S3 secret"),
+    );
+    assert.deepEqual(
+      secrets.map(({ name }) => name),
+      ["ct2320:/etc/trade-show-app/backup-secrets.env"],
+    );
+  });
+
+  it("never uses triggers or environment, which replace a command or need AcceptEnv", () => {
+    for (const { inputs } of commands(declared)) {
+      assert.equal(inputs.triggers, undefined);
+      assert.equal(inputs.environment, undefined);
+      assert.equal(inputs.addPreviousOutputInEnv, false);
+    }
+  });
+
+  it("lets the writer put and tag under its prefix, and nothing else", () => {
+    const policy = declared.find(({ type }) => type === "aws:iam/userPolicy:UserPolicy");
+    assert.deepEqual(JSON.parse(String(policy?.inputs.policy)), {
+      Version: "2012-10-17",
+      Statement: [
+        {
+          Sid: "PutAndTag",
+          Effect: "Allow",
+          Action: ["s3:PutObject", "s3:PutObjectTagging"],
+          Resource: "arn:off-host/ct2320/*",
+        },
+      ],
+    });
+  });
+
+  it("declares no writer for a key that the user brings, and no off-host part without a bucket", async () => {
+    const s3Key = { accessKeyId: "theirs", secretAccessKey: pulumi.secret("the S3 secret") };
+    const own = await declare(() => {
+      const offHost = new BackupBucket("off-host", bucketSettings);
+      new DatabaseBackup("ct2320", { settings: { ...settings, s3Key }, knowledge, offHost });
+    });
+    assert.deepEqual(
+      own.filter(({ type }) => type.startsWith("aws:iam/")),
+      [],
+    );
+    const local = await declare(() => new DatabaseBackup("ct2320", { settings, knowledge }));
+    assert.deepEqual(
+      local.filter(({ type }) => type.startsWith("aws:")),
+      [],
+    );
+    assert.ok(!commands(local).some(({ name }) => name.includes("secrets")));
+  });
+
+  it("leaves out the parts of a bucket that a server does not know", async () => {
+    const without = ["publicAccessBlock", "ownershipControls", "policy"] as const;
+    const some = await declare(() => new BackupBucket("off-host", { ...bucketSettings, without: [...without] }));
+    assert.deepEqual(
+      some
+        .filter(({ type }) => type.startsWith("aws:s3/"))
+        .map(({ type }) => type.split(":")[2])
+        .sort(),
+      ["Bucket", "BucketLifecycleConfiguration", "BucketServerSideEncryptionConfiguration", "BucketVersioning"],
+    );
+  });
+});
