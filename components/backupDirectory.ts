@@ -30,7 +30,7 @@ export class BackupDirectory extends pulumi.ComponentResource {
       path,
       mode: "3770",
       owner: `${account}:postgres`,
-      data: { heir: "postgres", pattern: "*_[0-9]*T[0-9]*Z.dump*", mode: "0640" },
+      data: { heir: "postgres", pattern: "*_[0-9]*T[0-9]*Z.*", mode: "0640" },
     });
     const records = directory({
       path: statePath,

@@ -12,6 +12,8 @@ export interface BackupEnvironmentArgs {
   readonly backupDirectory: string;
   readonly stateDirectory: string;
   readonly retentionDays: number;
+  readonly compression: string;
+  readonly countTables: readonly string[];
   readonly newestRecords: readonly NewestRecords[];
   /** The off-host target; left out, dumps stay in the container. */
   readonly s3?: S3Target;
@@ -82,6 +84,8 @@ function renderSettings(args: BackupEnvironmentArgs): string {
     ["BACKUP_SECRETS", secretsPath(configDirectory)],
     ["DATABASES", args.databases],
     ["RETENTION_DAYS", args.retentionDays],
+    ["COMPRESSION", args.compression],
+    ["COUNT_TABLES", args.countTables, "Tables whose rows are counted; all if empty"],
     ["S3_BUCKET", s3?.bucket ?? "", "Off-host copies; an empty bucket means none"],
     ["S3_PREFIX", s3?.prefix ?? ""],
     ["S3_REGION", s3?.region ?? ""],

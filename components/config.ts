@@ -29,6 +29,10 @@ export interface ContainerSettings {
   /** Time span of systemd.time(7). */
   readonly jitter: string;
   readonly retentionDays: number;
+  /** `auto`, `none`, `gzip[:level]` or `zstd[:level]`. */
+  readonly compression: string;
+  /** Tables to count, `schema.table` or `database|schema.table`; all if empty. */
+  readonly countTables: readonly string[];
   readonly newestRecords: readonly NewestRecords[];
   readonly s3Prefix: string;
   /** A writer's key the user made; without one, an IAM user is declared. */
@@ -115,6 +119,12 @@ function readContainer(reader: SettingsReader): ContainerSettings {
     calendar: `${readCalendar(reader)} ${reader.text("timeZone", /^[A-Za-z][A-Za-z0-9_+/-]*$/, 'a time zone of tzdata, e.g. "Europe/Berlin"')}`,
     jitter: reader.text("jitter", /^[0-9][0-9a-z. ]*$/, 'a time span of systemd.time(7), e.g. "0" or "10min"'),
     retentionDays: reader.integer("retentionDays", 1, 36_500),
+    compression: reader.text(
+      "compression",
+      /^(auto|none|gzip(:[1-9])?|zstd(:([1-9]|1[0-9]|2[0-2]))?)$/,
+      "auto, none, gzip, gzip:1 to gzip:9, zstd, or zstd:1 to zstd:22",
+    ),
+    countTables: reader.list("countTables", countedTable),
     newestRecords: readNewestRecords(reader, databases),
     s3Prefix:
       reader
@@ -174,6 +184,12 @@ function databaseName(value: string): string | undefined {
     "a name of 1 to 63 bytes without quotes, backslashes, slashes, line breaks and other control characters";
   const bad = value === "" || Buffer.byteLength(value) > 63 || /['"`\\/\p{C}\p{Zl}\p{Zp}]/u.test(value);
   return bad ? right : undefined;
+}
+
+/** What is wrong with a table to count; undefined where nothing is. */
+function countedTable(value: string): string | undefined {
+  const right = "schema.table or database|schema.table, e.g. public.expenses";
+  return /^([^|\p{C}]+\|)?[^|.\p{C}]+\.[^|\p{C}]+$/u.test(value) ? undefined : right;
 }
 
 function readPath(reader: SettingsReader, key: string): string {

@@ -54,13 +54,21 @@ function backUp(facts: RunbookFacts): string {
 
     ${inContainer(facts, "systemctl start", facts.service)}
 
+Before something risky, a dump that the nightly job never removes:
+
+    ${inContainer(facts, facts.commands.backup, "--now --label before-migration")}
+
 ## Did last night work?
 
     ${inContainer(facts, "systemctl list-timers", facts.timer)}
     ${inContainer(facts, "journalctl --no-pager --since yesterday --unit", facts.service)}
-    ${inContainer(facts, "ls -l", facts.backupDirectory)}
+    ${inContainer(facts, facts.commands.backup, "--list")}
 
 A dump counts once its manifest, the \`.json\` beside it, is there: it is written last, after the dump was verified.
+Would the next night work? \`--dry-run\` checks everything and writes nothing. Is a dump still whole?
+
+    ${inContainer(facts, facts.commands.backup, "--dry-run")}
+    ${inContainer(facts, facts.commands.backup, "--check", `${facts.backupDirectory}/<file>.dump`)}
 `;
 }
 
@@ -98,7 +106,8 @@ function byHand(facts: RunbookFacts): string {
 
 ${lines.map((line) => `    ${line}`).join("\n")}
 
-Manual dumps (\`manual_*\`) are never removed by the nightly job.
+Manual dumps (\`manual_*\`) are never removed by the nightly job. Roles and their memberships, without passwords, are
+beside each night's dumps: \`globals_<time>.sql\`.
 `;
 }
 

@@ -227,9 +227,13 @@ describe("deployment", function () {
         new RegExp(`^pct exec ${vmid} -- journalctl --no-pager --since yesterday --unit ${service}$`),
         (line) => says(line, "the night succeeded: 1 database(s)"),
       ],
+      [/-backup\.sh --list$/, async (line) => says(line, `${await newestDump(database)}.dump`)],
+      [/-backup\.sh --dry-run$/, (line) => reports(line, "the night would begin: every check passed")],
+      [/-backup\.sh --now --label before-migration$/, labels],
       [
-        new RegExp(`^pct exec ${vmid} -- ls -l ${dumps}$`),
-        async (line) => says(line, `${await newestDump(database)}.dump.json`),
+        /-backup\.sh --check \S+\/<file>\.dump$/,
+        async (line) =>
+          reports(line.replace("<file>", await newestDump(database)), "is whole, read through to its end"),
       ],
       [/-restore\.sh latest --database \S+ --new \S+$/, restoresBeside],
       [/-restore\.sh latest --database \S+ --into \S+$/, restoresOver],
@@ -267,6 +271,16 @@ describe("deployment", function () {
 
     async function startsBackup(line: string) {
       await newDump(() => deployment.type(line), new RegExp(`^${database}_[0-9]{8}T[0-9]{6}Z\\.dump$`));
+    }
+
+    async function labels(line: string) {
+      await newDump(() => deployment.type(line), /^manual_before-migration_/);
+    }
+
+    async function reports(line: string, expected: string) {
+      const { code, stderr } = await deployment.lab.pct(line);
+      assert.equal(code, 0, stderr);
+      assert.ok(stderr.includes(expected), stderr);
     }
 
     async function restoresBeside(line: string) {

@@ -157,11 +157,11 @@ describe("destroy", function () {
       const stats = await deployed.shell(`stat -c '%n %F %a %U:%G' ${dumps} ${dumps}/*`);
       const [directory, ...files] = stats.trim().split("\n");
       assert.equal(directory, `${dumps} directory 700 postgres:postgres`);
-      assert.equal(files.length, 3);
+      assert.equal(files.length, 5);
       for (const line of files)
         assert.match(
           line,
-          /(_\d{8}T\d{6}Z\.dump(\.json)?|\/manual_\d{8}_\d{6}\.dump) regular file 600 postgres:postgres$/,
+          /(_\d{8}T\d{6}Z\.(dump|sql)(\.json)?|\/manual_\d{8}_\d{6}\.dump) regular file 600 postgres:postgres$/,
         );
     });
 

@@ -112,9 +112,11 @@ describe("off-host copies", function () {
   });
 
   describe("a night", () => {
-    it("puts the dump and its manifest there, and nothing else", async () => {
+    it("puts the dump and its manifest there, the globals and theirs, and nothing else", async () => {
       const name = await backUp();
-      assert.deepEqual(await keys(), [`${prefix}${name}`, `${prefix}${name}.json`]);
+      const [globals = assert.fail("no globals"), ...others] = await allKeys(/globals_\d{8}T\d{6}Z\.sql$/);
+      assert.deepEqual(others, []);
+      assert.deepEqual(await allKeys(), [`${prefix}${name}`, `${prefix}${name}.json`, globals, `${globals}.json`]);
     });
 
     it("puts there just the bytes that stand in the container, and the manifest vouches for them", async () => {
@@ -244,9 +246,17 @@ describe("off-host copies", function () {
     return made;
   }
 
-  async function keys(): Promise<string[]> {
+  /** Keys of all objects in the bucket. */
+  async function allKeys(pattern = /./): Promise<string[]> {
     const { Contents = [] } = await owner.send(new s3.ListObjectsV2Command({ Bucket }));
-    return Contents.map((each) => each.Key ?? "").sort();
+    return Contents.map((each) => each.Key ?? "")
+      .filter((key) => pattern.test(key))
+      .sort();
+  }
+
+  /** Keys of the dumps and their manifests. */
+  function keys(): Promise<string[]> {
+    return allKeys(/\.dump(\.json)?$/);
   }
 
   async function versions() {

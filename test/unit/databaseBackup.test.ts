@@ -16,6 +16,8 @@ const settings: ContainerSettings = {
   calendar: "*-*-* 02:00:00 UTC",
   jitter: "0",
   retentionDays: 14,
+  compression: "auto",
+  countTables: [],
   newestRecords: [],
   s3Prefix: "ct2320/",
 };
