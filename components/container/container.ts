@@ -74,7 +74,9 @@ export class Container extends pulumi.ComponentResource {
     this.tokens[artefactId(artefact)] = token;
     const drift = knowledge.drift(artefact);
     if (drift !== undefined) {
-      void pulumi.log.warn(`${resourceLabel(artefact)} was changed in container ${vmid}: ${drift}`, command);
+      // Beside the component: a message waits for its resource to be registered, and all later ones wait for it; for
+      // an artefact whose apply fails that would be for ever.
+      void pulumi.log.warn(`${resourceLabel(artefact)} was changed in container ${vmid}: ${drift}`, this);
     }
     return command;
   }

@@ -29,6 +29,16 @@ export function sqlLiteral(value: string): string {
   return value.includes("\\") ? ` E${quoted.replaceAll("\\", "\\\\")}` : quoted;
 }
 
+/**
+ * Names a database to a PostgreSQL client. A plain name stays as it is; libpq takes one that contains `=` or begins
+ * with `postgres://` for a connection string, so any other becomes one.
+ */
+export function connectionName(database: string): string {
+  refuseNul("a database name", database);
+  if (/^[A-Za-z0-9_]+$/.test(database)) return database;
+  return `dbname='${database.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
+}
+
 function refuseNul(what: string, value: string): void {
   if (value.includes("\0")) {
     throw new RangeError(`${what} cannot hold a NUL character: ${JSON.stringify(value)}`);

@@ -1,4 +1,4 @@
-import { shellWord } from "./quote";
+import { connectionName, shellWord } from "./quote";
 
 /** What the runbook is rendered from, and what other programs read from the stack's outputs. Holds no secret. */
 export interface RunbookFacts {
@@ -99,8 +99,14 @@ function byHand(facts: RunbookFacts): string {
   const { databases, backupDirectory } = facts;
   const as = (...words: string[]) => inContainer(facts, "sudo -u postgres", ...words);
   const lines = databases.flatMap((name) => [
-    as("pg_dump -d", shellWord(name), `--format=custom --file=${backupDirectory}/manual_$(date +%Y%m%d_%H%M%S).dump`),
-    as(`pg_restore --dbname=${shellWord(name)} --verbose --clean --if-exists ${backupDirectory}/<file>.dump`),
+    as(
+      "pg_dump -d",
+      shellWord(connectionName(name)),
+      `--format=custom --file=${backupDirectory}/manual_$(date +%Y%m%d_%H%M%S).dump`,
+    ),
+    as(
+      `pg_restore --dbname=${shellWord(connectionName(name))} --verbose --clean --if-exists ${backupDirectory}/<file>.dump`,
+    ),
   ]);
   return `## By hand
 

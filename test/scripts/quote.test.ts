@@ -4,7 +4,7 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import fc from "fast-check";
 import { renderEnvironment } from "../../components/render/environment";
-import { sqlIdentifier, sqlLiteral } from "../../components/render/quote";
+import { connectionName, sqlIdentifier, sqlLiteral } from "../../components/render/quote";
 import { Cluster } from "./cluster";
 
 /** Any text without NUL, with more than its share of what parsers take for something else. */
@@ -67,6 +67,14 @@ SELECT encode(convert_to(attname, 'UTF8'), 'hex') FROM pg_attribute WHERE attrel
       }),
       { numRuns: 25 },
     );
+  });
+
+  it("names databases that look like something else", () => {
+    for (const name of ["plain", "a=b", "postgres://x", 'it\'s \\ "so"', " $(x); ", "-dash", "ünï"]) {
+      psql(`CREATE DATABASE ${sqlIdentifier(name)};`);
+      const read = cluster.asPostgres("psql", ["-XqAt", "-d", connectionName(name), "-c", "SELECT current_database()"]);
+      assert.equal(read, `${name}\n`);
+    }
   });
 
   it("keeps the values of backup.env exactly", () => {

@@ -89,6 +89,7 @@ WantedBy=timers.target
     ]) {
       assert.ok(runbook.split("\n").includes(`    ${line}`), line);
     }
+    assert.ok(runbook.includes(String.raw`pg_dump -d 'dbname='\''a b'\''' --format`));
     assert.match(runbook, /\/r\.sh latest --database 'a b' --new 'a b_restored'/);
     assert.match(runbook, /There is no off-host copy/);
   });

@@ -38,8 +38,10 @@ apply_unit() { # CONTENT-FILE NAME WANTED
   local content=$1 unit=$2 wanted=$3 path=/etc/systemd/system/$2 enabled=static
   keep_aside "$path" unit "${@:2}"
   set_drop_ins_aside "$unit"
-  systemctl unmask --quiet -- "$unit"
-  systemctl unmask --quiet --runtime -- "$unit"
+  if [[ $(systemctl is-enabled -- "$unit" 2>/dev/null) == masked* ]]; then
+    systemctl unmask --quiet -- "$unit"
+    systemctl unmask --quiet --runtime -- "$unit"
+  fi
   install_file "$path" 0644 root:root "$content"
   systemctl daemon-reload
   if [[ $wanted == running ]]; then
