@@ -35,7 +35,7 @@ export class Container extends pulumi.ComponentResource {
     // The agent installs itself: there is nothing in the container yet that could.
     this.agent = this.run(
       file({ path: AGENT_PATH, mode: "0755", content: AGENT }),
-      `bash -c 'agent=$(cat); eval "$agent" <<<"$agent"' agent`,
+      `bash --norc -c 'agent=$(cat); eval "$agent" <<<"$agent"' agent`,
       { parent: this },
     );
     this.registerOutputs();

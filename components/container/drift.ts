@@ -59,11 +59,13 @@ export interface ProbeRequest {
 export async function probe(request: ProbeRequest): Promise<Knowledge> {
   const { connection, vmid, calendar, jitter, databases } = request;
   const words = ["probe", calendar, jitter, ...databases].map(shellWord).join(" ");
-  const answer = await runOnHost(connection, `pct exec ${vmid} -- bash -c 'eval "$(cat)"' agent ${words}`, AGENT).catch(
-    (error: unknown) => {
-      throw new pulumi.RunError(error instanceof Error ? error.message : String(error));
-    },
-  );
+  const answer = await runOnHost(
+    connection,
+    `pct exec ${vmid} -- bash --norc -c 'eval "$(cat)"' agent ${words}`,
+    AGENT,
+  ).catch((error: unknown) => {
+    throw new pulumi.RunError(error instanceof Error ? error.message : String(error));
+  });
   const facts = readFacts(answer, request);
   const problems = facts.filter(([kind]) => kind === "problem").map((fact) => explainProblem(fact, facts, request));
   if (problems.length > 0) throw new pulumi.RunError(problems.join("\n"));

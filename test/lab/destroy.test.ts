@@ -30,6 +30,7 @@ describe("destroy", function () {
   let untouched: string;
   /** Name of the dump that the service made before. */
   let scheduled: string;
+  let globals: string;
 
   /** Every file that a backup could have left, by path, type, mode and owner; not what changes by itself. */
   const listFiles = () =>
@@ -53,6 +54,7 @@ describe("destroy", function () {
     await deployed.stack.up();
     await deployed.run(["systemctl", "start", service]);
     scheduled = (await deployed.shell(`cd ${dumps}; ls *.dump`)).trim();
+    globals = (await deployed.shell(`cd ${dumps}; ls globals_*.sql`)).trim();
     await deployed.type(
       `pct exec ${vmid} -- sudo -u postgres pg_dump -d ${database} --format=custom --file=${dumps}/manual_$(date +%Y%m%d_%H%M%S).dump`,
     );
@@ -127,6 +129,7 @@ describe("destroy", function () {
           "/var/lib/trade-show-db/lock f 600 root:root",
           "/var/lib/trade-show-db/off-host d 700 root:root",
           `/var/lib/trade-show-db/off-host/${scheduled}.json f 600 root:root`,
+          `/var/lib/trade-show-db/off-host/${globals}.json f 600 root:root`,
         ],
       );
       assert.deepEqual(
@@ -172,7 +175,7 @@ describe("destroy", function () {
       // The next account that is made gets the role's old uid.
       await deployed.shell("useradd --system --groups adm curious");
       const files = (await deployed.shell(`ls -d ${dumps}/*`)).trim().split("\n");
-      assert.equal(files.length, 4);
+      assert.equal(files.length, 6);
       for (const file of files)
         for (const user of ["curious", "nobody", "www-data"]) {
           const { code, stderr } = await deployed.lab.exec(vmid, ["head", "-c1", file], { user });
@@ -191,7 +194,7 @@ describe("destroy", function () {
         "remove-noncurrent Enabled",
       ]);
       const { Contents = [] } = await s3.send(new ListObjectsV2Command({ Bucket: deployed.bucket }));
-      assert.equal(Contents.length, 2);
+      assert.equal(Contents.length, 4);
     });
 
     it("does the database no harm", async () => {
@@ -240,7 +243,7 @@ describe("destroy", function () {
       await deployed.run(["systemctl", "start", service]);
       const s3 = deployed.lab.s3.client();
       const { Contents = [] } = await s3.send(new ListObjectsV2Command({ Bucket: deployed.bucket }));
-      assert.equal(Contents.length, 4);
+      assert.equal(Contents.length, 8);
       const said = await deployed.shell(`journalctl -o cat -u ${service} --since -1min`);
       assert.match(said, /the night succeeded/);
       assert.doesNotMatch(said, /warning/);

@@ -32,7 +32,7 @@ export async function run(job: Run, context: Context): Promise<{ stdout: string;
 
 async function session(client: Client, job: Run, context: Context): Promise<{ stdout: string; stderr: string }> {
   const env = { ...job.environment, ...set(job.optionalEnvironment) };
-  const channel = await exec(client, job.command, env);
+  const { channel, ended } = await exec(client, job.command, env);
   const all: Buffer[] = [];
   const log = lineLog(context);
   const collect = (stream: NodeJS.ReadableStream, logged: boolean): Buffer[] => {
@@ -45,7 +45,6 @@ async function session(client: Client, job: Run, context: Context): Promise<{ st
     return own;
   };
   const [stdout, stderr] = [collect(channel, job.logs.stdout), collect(channel.stderr, job.logs.stderr)];
-  const ended = exit(channel);
   channel.end(job.stdin);
   const failure = await ended;
   log.end();
@@ -54,9 +53,18 @@ async function session(client: Client, job: Run, context: Context): Promise<{ st
   return { stdout: clip(stdout), stderr: clip(stderr) };
 }
 
-const exec = (client: Client, command: string, env: Record<string, string>): Promise<ClientChannel> =>
+/** A running command, and how it will end. */
+interface Session {
+  readonly channel: ClientChannel;
+  readonly ended: Promise<string | undefined>;
+}
+
+/** Its end is listened for at once: a short command's may come in the same packet as the answer to the request. */
+const exec = (client: Client, command: string, env: Record<string, string>): Promise<Session> =>
   new Promise((resolve, reject) =>
-    client.exec(command, { env }, (error, channel) => (error ? reject(error) : resolve(channel))),
+    client.exec(command, { env }, (error, channel) =>
+      error ? reject(error) : resolve({ channel, ended: exit(channel) }),
+    ),
   );
 
 /** How the command ended, in Go's words; undefined after success. */
@@ -88,10 +96,10 @@ async function checkEnvironment(client: Client, job: Run, context: Context): Pro
   const optional = set(job.optionalEnvironment);
   const wanted = { ...job.environment, ...optional };
   if (Object.keys(wanted).length === 0) return;
-  const channel = await exec(client, "env -0", wanted);
+  const { channel, ended } = await exec(client, "env -0", wanted);
   const chunks: Buffer[] = [];
   channel.on("data", (chunk: Buffer) => chunks.push(chunk)).end();
-  await exit(channel);
+  await ended;
   const arrived = new Set(Buffer.concat(chunks).toString().split("\0"));
   for (const [name, value] of Object.entries(wanted)) {
     if (arrived.has(`${name}=${value}`)) continue;
