@@ -35,6 +35,7 @@ describe("interrupted", function () {
   before(async () => {
     relay = await Relay.start();
     deployed = await Deployment.create(vmid, { settings: relay.settings });
+    await deployed.stack.setConfig("driftDetection", true); // writes all settings, for the other process too
     secretsOf = () => deployed.shell("sha256sum /etc/trade-show-app/backup-secrets.env");
   });
 
@@ -70,7 +71,7 @@ describe("interrupted", function () {
       relay.onConnection = async (number) => {
         if (number === 2) await deployed.shell("systemctl stop postgresql");
       };
-      const said = await failure(deployed.stack.up());
+      const said = await failing(upElsewhere(deployed));
       relay.onConnection = () => Promise.resolve();
       assert.match(said, /role-trade_show_backup_prod[^]*connection to server on socket .* failed/);
     });
@@ -98,7 +99,7 @@ describe("interrupted", function () {
         `rm ${restore}; mkdir ${restore}; echo mine >${restore}/file; echo '# by hand' >>${environment}`,
       );
       await deployed.stack.setConfig("schedule", "*-*-* 04:00:00");
-      const said = await failure(deployed.stack.up());
+      const said = await failing(upElsewhere(deployed));
       assert.match(
         said,
         new RegExp(`${restore} is a directory; a file is to stand there\\. Move it away and run again\\.`),
@@ -124,7 +125,7 @@ describe("interrupted", function () {
       it("fails", async () => {
         await hangAfter(what);
         await deployed.stack.setConfig("retentionDays", 21);
-        const up = failure(deployed.stack.up());
+        const up = failing(upElsewhere(deployed));
         await reached();
         await relay.cut();
         const said = await up;
@@ -148,16 +149,11 @@ describe("interrupted", function () {
     it("leaves a lock, which preview and up name, and `pulumi cancel` removes", async () => {
       await hangAfter("receipt");
       await deployed.stack.setConfig("retentionDays", 21);
-      // A process of its own, so that it can be killed with its engine and providers.
-      const child = spawn(process.execPath, ["-r", "ts-node/register/transpile-only", "-e", upOf(deployed)], {
-        cwd: repository,
-        stdio: "ignore",
-      });
-      const ended = new Promise((resolve) => child.on("close", resolve));
+      const up = upElsewhere(deployed);
       await reached();
-      const family = await descendants(child.pid ?? assert.fail("it did not start"));
+      const family = await descendants(up.pid);
       for (const pid of family) process.kill(pid, "SIGKILL");
-      await ended;
+      await up.ended;
       assert.ok(family.length >= 4, "node, the engine and two providers");
       await letGo();
       await deployed.stack.setConfig("retentionDays", undefined);
@@ -180,10 +176,38 @@ describe("interrupted", function () {
   });
 });
 
-/** A program that runs `up` of this very stack, as it is configured. */
-function upOf({ lab, stack }: Deployment): string {
-  return `require(${JSON.stringify(path.join(repository, "lab/lab"))}).Lab.open(${JSON.stringify(lab.name)})
-    .then((lab) => lab.stack(${JSON.stringify(stack.name)}, {}).up())`;
+interface Elsewhere {
+  readonly pid: number;
+  readonly ended: Promise<{ readonly code: number | null; readonly output: string }>;
+}
+
+/**
+ * Runs `up` of this very stack, as it is configured, in a process of its own: it can be killed with its engine and
+ * providers, and what a failed run leaves of itself in the SDK (the next one in that process may wait for it for ever)
+ * ends with it, as it does with the command line.
+ */
+function upElsewhere({ lab, stack }: Deployment): Elsewhere {
+  const program = `require(${JSON.stringify(path.join(repository, "lab/lab"))}).Lab.open(${JSON.stringify(lab.name)})
+    .then((lab) => lab.stack(${JSON.stringify(stack.name)}, {}).up())
+    .catch((error) => { console.log(error.message); process.exitCode = 1; })
+    .finally(() => process.exit())`;
+  const child = spawn(process.execPath, ["-r", "ts-node/register/transpile-only", "-e", program], {
+    cwd: repository,
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let output = "";
+  child.stdout.on("data", (data: Buffer) => (output += data.toString()));
+  const ended = new Promise<{ code: number | null; output: string }>((resolve) =>
+    child.on("close", (code) => resolve({ code, output })),
+  );
+  return { pid: child.pid ?? assert.fail("it did not start"), ended };
+}
+
+/** What it printed; fails unless it failed. */
+async function failing({ ended }: Elsewhere): Promise<string> {
+  const { code, output } = await ended;
+  assert.equal(code, 1, output);
+  return output;
 }
 
 /** A process and all that came from it, by their ids, the youngest first. */
