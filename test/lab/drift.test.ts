@@ -368,7 +368,11 @@ describe("drift", function () {
       assert.equal(await deployed.shell(`stat -c %a ${setAside}`), "700\n");
       // What a link led to is nobody's business.
       await deployed.shell(`test -f /root/verify -a -d /root/library -a -d /root/dumps -a -f /root/config/notes`);
-      assert.equal((await deployed.shell("ls /root/dumps")).trim().split("\n").length, 4, "dump, globals and their manifests");
+      assert.equal(
+        (await deployed.shell("ls /root/dumps")).trim().split("\n").length,
+        4,
+        "dump, globals and their manifests",
+      );
     });
 
     it("shows a lost receipt, and a file that was merely touched is no drift", async () => {
