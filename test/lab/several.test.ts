@@ -38,7 +38,7 @@ describe("several databases", function () {
   it("are each dumped by one run of the service, into a dump of its own with a manifest that vouches for it", async () => {
     await deployment.type(`pct exec ${vmid} -- systemctl start trade-show-db-backup.service`);
     const files = (await deployment.run(["ls", "-A", dumps])).trim().split("\n");
-    assert.equal(files.length, 2 * databases.length, files.join("\n"));
+    assert.equal(files.length, 2 * databases.length + 2, `and the globals: ${files.join("\n")}`);
     const manifests = await readManifests(files);
     assert.deepEqual(Object.keys(manifests).sort(), [...databases].sort());
     for (const [name, manifest] of Object.entries(manifests)) {
@@ -55,7 +55,7 @@ describe("several databases", function () {
   it("are all off-host, under names of their own", async () => {
     const said = await deployment.run(["journalctl", "--no-pager", "-o", "cat", "-u", "trade-show-db-backup.service"]);
     const copies = [...said.matchAll(/: off-host: (\S+) with its manifest/g)].map(([, url]) => url);
-    assert.equal(new Set(copies).size, databases.length);
+    assert.equal(new Set(copies).size, databases.length + 1, "and the globals");
   });
 
   it("have commands in the runbook that name them as they are", async () => {
@@ -243,7 +243,7 @@ describe("several databases", function () {
 
   /** Manifests by database, the newest of each. */
   async function readManifests(files: readonly string[]): Promise<Record<string, Manifest>> {
-    const names = files.filter((file) => file.endsWith(".json")).sort();
+    const names = files.filter((file) => file.endsWith(".dump.json")).sort();
     const texts = await Promise.all(names.map((file) => deployment.run(["cat", `${dumps}/${file}`])));
     return Object.fromEntries(
       texts.map((text) => JSON.parse(text) as Manifest).map((manifest) => [manifest.database, manifest]),
