@@ -16,6 +16,8 @@ const needed: Readonly<Record<string, string>> = {
   curl: "curl",
   ssh: "openssh-client",
   jq: "jq",
+  rsync: "rsync", // and rrsync, which confines a NAS's account to a directory
+  age: "age",
 };
 
 const note = path.join(root, "debian-packages.json");
