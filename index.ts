@@ -6,7 +6,12 @@ export = async () => {
   const settings = readSettings();
   const known = await learn(settings);
   const offHost = settings.bucket && new BackupBucket("off-host", settings.bucket);
-  if (!offHost) void pulumi.log.warn("s3Bucket is not set: dumps stay in their container, and are lost with it.");
+  for (const { vmid, nas } of settings.containers) {
+    if (offHost || nas) continue;
+    void pulumi.log.warn(
+      `Neither s3Bucket nor nasHost is set: dumps of container ${vmid} stay there, and are lost with it.`,
+    );
+  }
 
   const backups = settings.containers.map((container) => ({
     label: container.label,

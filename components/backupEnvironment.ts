@@ -1,6 +1,7 @@
 import * as pulumi from "@pulumi/pulumi";
 import type { NewestRecords, S3Key } from "./config";
 import { type Container, directory, file } from "./container";
+import type { NasSettings } from "./nasSettings";
 import { type EnvironmentValue, renderEnvironment } from "./render/environment";
 
 export interface BackupEnvironmentArgs {
@@ -15,8 +16,11 @@ export interface BackupEnvironmentArgs {
   readonly compression: string;
   readonly countTables: readonly string[];
   readonly newestRecords: readonly NewestRecords[];
-  /** The off-host target; left out, dumps stay in the container. */
+  /** Where off-host copies go; without either, dumps stay in the container. */
   readonly s3?: S3Target;
+  readonly nas?: NasSettings;
+  readonly ageRecipients: readonly string[];
+  readonly unreachableTarget: string;
   /** What has to stand in the container before. */
   readonly after: readonly pulumi.Resource[];
 }
@@ -39,7 +43,7 @@ export class BackupEnvironment extends pulumi.ComponentResource {
 
   constructor(name: string, args: BackupEnvironmentArgs, opts?: pulumi.ComponentResourceOptions) {
     super("pgbackup:index:BackupEnvironment", name, {}, opts);
-    const { container, configDirectory, role, s3, after } = args;
+    const { container, configDirectory, role, s3, nas, after } = args;
     const folder = container.declare(directory({ path: configDirectory }), { parent: this });
     const files = [file({ path: settingsPath(configDirectory), mode: "0644", content: renderSettings(args) })];
     if (s3) {
@@ -51,6 +55,10 @@ export class BackupEnvironment extends pulumi.ComponentResource {
           content: pulumi.secret(pulumi.all([s3.key.accessKeyId, s3.key.secretAccessKey]).apply(renderSecrets)),
         }),
       );
+    }
+    if (nas) {
+      const key = { path: nasKeyPath(configDirectory), mode: "0600", owner: `${role}:root`, content: nas.privateKey };
+      files.push(file(key));
     }
     if (s3?.caCertificate !== undefined) {
       files.push(file({ path: caPath(configDirectory), content: s3.caCertificate }));
@@ -70,12 +78,17 @@ function secretsPath(configDirectory: string): string {
   return `${configDirectory}/backup-secrets.env`;
 }
 
+/** Path of the private key that logs in to the NAS. */
+export function nasKeyPath(configDirectory: string): string {
+  return `${configDirectory}/nas-key`;
+}
+
 function caPath(configDirectory: string): string {
   return `${configDirectory}/s3-ca.pem`;
 }
 
 function renderSettings(args: BackupEnvironmentArgs): string {
-  const { s3, configDirectory, newestRecords } = args;
+  const { s3, nas, configDirectory, newestRecords } = args;
   const settings: [string, EnvironmentValue, string?][] = [
     ["BACKUP_NAME", args.name],
     ["BACKUP_ROLE", args.role, "PostgreSQL role and operating-system account"],
@@ -91,6 +104,19 @@ function renderSettings(args: BackupEnvironmentArgs): string {
     ["S3_REGION", s3?.region ?? ""],
     ["S3_ENDPOINT", s3?.endpoint ?? ""],
     ["S3_CA_FILE", s3?.caCertificate === undefined ? "" : caPath(configDirectory)],
+    ["NAS_HOST", nas?.host ?? "", "Off-host copies by rsync over SSH; an empty host means none"],
+    ["NAS_PORT", nas?.port ?? 22],
+    ["NAS_USER", nas?.user ?? ""],
+    ["NAS_DIRECTORY", nas?.directory ?? ""],
+    ["NAS_HOST_KEY", nas?.hostKey ?? ""],
+    ["NAS_KEY_FILE", nas ? nasKeyPath(configDirectory) : ""],
+    ["NAS_RETENTION_DAYS", nas?.retentionDays ?? 0, "Days a copy is kept on the NAS; 0: the job removes nothing there"],
+    ["AGE_RECIPIENTS", args.ageRecipients, "Who can read off-host copies; anybody who has one if empty"],
+    [
+      "UNREACHABLE_TARGET",
+      args.unreachableTarget,
+      "local: dump all the same, and fail for the missing copy; or refuse",
+    ],
     [
       "NEWEST_RECORDS",
       newestRecords.map(({ database, table, timeColumn, columns }) =>

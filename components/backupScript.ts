@@ -11,6 +11,9 @@ export interface BackupScriptArgs {
   readonly commandDirectory: string;
   /** Path of backup.env. */
   readonly settings: string;
+  /** Whether copies go to a NAS, and whether they are encrypted: each needs programs of its own. */
+  readonly nas: boolean;
+  readonly encryption: boolean;
 }
 
 /** What an operator can run, and the file in scripts/ that does it. */
@@ -18,6 +21,8 @@ const COMMANDS = ["backup", "restore", "verify"] as const;
 
 /** Commands the scripts need besides PostgreSQL's and those of every Debian, with the packages that bring them. */
 const NEEDED = { curl: "curl", jq: "jq" };
+const NEEDED_FOR_NAS = { rsync: "rsync", ssh: "openssh-client" };
+const NEEDED_FOR_ENCRYPTION = { age: "age" };
 
 const SCRIPTS = join(__dirname, "..", "scripts");
 
@@ -35,7 +40,11 @@ export class BackupScript extends pulumi.ComponentResource {
 
     this.commands = { backup: command("backup"), restore: command("restore"), verify: command("verify") };
     this.artefacts = [
-      packages(NEEDED),
+      packages({
+        ...NEEDED,
+        ...(args.nas ? NEEDED_FOR_NAS : {}),
+        ...(args.encryption ? NEEDED_FOR_ENCRYPTION : {}),
+      }),
       tree(library, readScripts()),
       ...COMMANDS.map((verb) =>
         file({ path: command(verb), mode: "0755", content: renderLauncher(settings, `${library}/${verb}.sh`) }),

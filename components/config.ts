@@ -1,6 +1,17 @@
 import * as pulumi from "@pulumi/pulumi";
 import type { Connection, JumpHost } from "./container";
-import { SettingsReader } from "./settingsReader";
+import { type NasSettings, readNas } from "./nasSettings";
+import {
+  countedTable,
+  databaseName,
+  HOST,
+  HOST_RIGHT,
+  hostKeyProblem,
+  recipientProblem,
+  USER,
+  USER_RIGHT,
+} from "./settingChecks";
+import { matches, SettingsReader } from "./settingsReader";
 
 /** A table whose newest rows verification shows. */
 export interface NewestRecords {
@@ -37,6 +48,12 @@ export interface ContainerSettings {
   readonly s3Prefix: string;
   /** A writer's key the user made; without one, an IAM user is declared. */
   readonly s3Key?: S3Key;
+  /** Left out where no copies go to a NAS. */
+  readonly nas?: NasSettings;
+  /** Public keys that off-host copies are encrypted to, `age1…` or `ssh-…`; none if empty. */
+  readonly ageRecipients: readonly string[];
+  /** What a night does when a target cannot be reached beforehand. */
+  readonly unreachableTarget: "refuse" | "local";
 }
 
 export interface S3Key {
@@ -132,6 +149,10 @@ function readContainer(reader: SettingsReader): ContainerSettings {
         .optionalText("s3Prefix", /^([A-Za-z0-9._~-]+\/)+$/, "letters, digits, . _ ~ - and /, ending in /") ??
       `ct${vmid}/`,
     s3Key: readKey(reader),
+    nas: readNas(reader, vmid),
+    ageRecipients: reader.list("ageRecipients", recipientProblem),
+    unreachableTarget:
+      reader.text("unreachableTarget", /^(refuse|local)$/, "refuse or local") === "refuse" ? "refuse" : "local",
   };
 }
 
@@ -143,18 +164,12 @@ function readConnection(reader: SettingsReader): Connection {
     hostKey: reader.check("hostKey", hostKeyProblem),
     privateKey: reader.optionalSecret(
       "privateKey",
-      /-----BEGIN [A-Z ]*PRIVATE KEY-----/,
-      "a private key in OpenSSH or PEM format",
+      matches(/-----BEGIN [A-Z ]*PRIVATE KEY-----/, "a private key in OpenSSH or PEM format"),
     ),
-    privateKeyPassword: reader.optionalSecret("privateKeyPassword", /./, "the passphrase of privateKey"),
+    privateKeyPassword: reader.optionalSecret("privateKeyPassword", matches(/./, "the passphrase of privateKey")),
     jumpHost: readJumpHost(reader),
   };
 }
-
-const HOST = /^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$/;
-const HOST_RIGHT = "a host name or an IP address";
-const USER = /^[a-z_][a-z0-9_.-]*$/;
-const USER_RIGHT = "a user name, e.g. root";
 
 function readJumpHost(reader: SettingsReader): JumpHost | undefined {
   const jump = reader.object("jumpHost");
@@ -167,29 +182,6 @@ function readJumpHost(reader: SettingsReader): JumpHost | undefined {
   };
   jump.refuseUnread();
   return jumpHost;
-}
-
-/** What is wrong with a pinned host key; undefined where nothing is. */
-function hostKeyProblem(value: string): string | undefined {
-  const right = "the public key the host shows, e.g. `ssh-ed25519 AAAA…`, from /etc/ssh/ssh_host_*_key.pub there";
-  const [type = "", base64 = ""] = value.trim().split(/\s+/);
-  const blob = Buffer.from(base64, "base64");
-  const named = blob.length > 4 ? blob.subarray(4, 4 + blob.readUInt32BE(0)).toString() : "";
-  return type !== "" && named === type ? undefined : right;
-}
-
-/** What is wrong with a database name; undefined where nothing is. What is let through works in every artefact. */
-function databaseName(value: string): string | undefined {
-  const right =
-    "a name of 1 to 63 bytes without quotes, backslashes, slashes, line breaks and other control characters";
-  const bad = value === "" || Buffer.byteLength(value) > 63 || /['"`\\/\p{C}\p{Zl}\p{Zp}]/u.test(value);
-  return bad ? right : undefined;
-}
-
-/** What is wrong with a table to count; undefined where nothing is. */
-function countedTable(value: string): string | undefined {
-  const right = "schema.table or database|schema.table, e.g. public.expenses";
-  return /^([^|\p{C}]+\|)?[^|.\p{C}]+\.[^|\p{C}]+$/u.test(value) ? undefined : right;
 }
 
 function readPath(reader: SettingsReader, key: string): string {
@@ -231,7 +223,10 @@ function readNewestRecords(reader: SettingsReader, databases: readonly string[])
 
 function readKey(reader: SettingsReader): S3Key | undefined {
   const accessKeyId = reader.optionalText("s3AccessKeyId", /^[A-Za-z0-9_.-]+$/, "an access key's id");
-  const secret = reader.optionalSecret("s3SecretAccessKey", /^[\x21-\x7e]+$/, "the secret half of s3AccessKeyId");
+  const secret = reader.optionalSecret(
+    "s3SecretAccessKey",
+    matches(/^[\x21-\x7e]+$/, "the secret half of s3AccessKeyId"),
+  );
   if ((accessKeyId === undefined) !== (secret === undefined)) {
     reader.problem(
       secret === undefined ? "s3SecretAccessKey" : "s3AccessKeyId",
@@ -273,5 +268,15 @@ function refuseTwins(reader: SettingsReader, containers: readonly ContainerSetti
     if (seen.has(vmid))
       reader.problem("containers", vmid, "a vmid that the stack does not have yet: one entry a container");
     seen.add(vmid);
+  }
+  const owners = new Map<string, number>();
+  for (const { vmid, nas } of containers) {
+    if (!nas) continue;
+    const place = `${nas.user}@${nas.host}:${nas.port}${nas.directory}`;
+    const owner = owners.get(place);
+    if (owner !== undefined) {
+      reader.problem("nasDirectory", nas.directory, `another one for container ${vmid}: those are ${owner}'s copies`);
+    }
+    owners.set(place, vmid);
   }
 }

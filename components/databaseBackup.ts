@@ -1,20 +1,22 @@
 import * as pulumi from "@pulumi/pulumi";
 import type { BackupBucket } from "./backupBucket";
 import { BackupDirectory } from "./backupDirectory";
-import { BackupEnvironment, type S3Target, settingsPath } from "./backupEnvironment";
+import { BackupEnvironment, nasKeyPath, type S3Target, settingsPath } from "./backupEnvironment";
 import { BackupRole } from "./backupRole";
 import { BackupSchedule } from "./backupSchedule";
 import { BackupScript } from "./backupScript";
 import { BackupWriter } from "./backupWriter";
 import type { ContainerSettings } from "./config";
 import { Container, type Knowledge, type Memory } from "./container";
+import type { NasSettings } from "./nasSettings";
+import type { BucketFacts, NasFacts } from "./render/offHostCopies";
 import { renderRunbook, type RunbookFacts } from "./render/runbook";
 
 export interface DatabaseBackupArgs {
   readonly settings: ContainerSettings;
   /** What the probe found in the container. */
   readonly knowledge: Knowledge;
-  /** Where off-host copies go; left out, dumps stay in the container. */
+  /** Bucket of the off-host copies, if they go to one. */
   readonly offHost?: BackupBucket;
 }
 
@@ -49,7 +51,14 @@ export class DatabaseBackup extends pulumi.ComponentResource {
     );
     const script = new BackupScript(
       name,
-      { container, name: settings.name, commandDirectory, settings: settingsPath(configDirectory) },
+      {
+        container,
+        name: settings.name,
+        commandDirectory,
+        settings: settingsPath(configDirectory),
+        nas: settings.nas !== undefined,
+        encryption: settings.ageRecipients.length > 0,
+      },
       parent,
     );
     const schedule = new BackupSchedule(
@@ -77,7 +86,11 @@ export class DatabaseBackup extends pulumi.ComponentResource {
       backupDirectory,
       calendar: settings.calendar,
       retentionDays: settings.retentionDays,
-      offHost: offHost && describeTarget(settings, offHost),
+      offHost: {
+        s3: offHost && describeBucket(settings, offHost),
+        nas: settings.nas && describeNas(settings, settings.nas),
+        ageRecipients: settings.ageRecipients,
+      },
     };
     this.runbook = renderRunbook(this.facts);
     this.memory = pulumi.all(container.tokens).apply((tokens) => ({ sandbox: knowledge.sandbox, tokens }));
@@ -95,7 +108,12 @@ function declareTarget(
   return { ...bucket.settings, prefix, key };
 }
 
-function describeTarget({ s3Prefix: prefix }: ContainerSettings, { settings }: BackupBucket): RunbookFacts["offHost"] {
+function describeBucket({ s3Prefix: prefix }: ContainerSettings, { settings }: BackupBucket): BucketFacts {
   const { bucket, region, endpoint, retentionDays, noncurrentDays } = settings;
   return { bucket, prefix, region, endpoint, retentionDays, noncurrentDays };
+}
+
+function describeNas({ configDirectory }: ContainerSettings, nas: NasSettings): NasFacts {
+  const { host, port, user, directory, publicKey, retentionDays } = nas;
+  return { host, port, user, directory, publicKey, keyFile: nasKeyPath(configDirectory), retentionDays };
 }

@@ -3,6 +3,11 @@ import * as pulumi from "@pulumi/pulumi";
 /** Says what would be right where a value is wrong; undefined where it is right. */
 export type Check = (value: string) => string | undefined;
 
+/** The check that a value matches a pattern. */
+export function matches(pattern: RegExp, right: string): Check {
+  return (value) => (pattern.test(value) ? undefined : right);
+}
+
 /**
  * Reads settings one by one and collects what is wrong with them, so that one message can list it all. A wrong value
  * reads as an empty one until `throwProblems`.
@@ -42,21 +47,27 @@ export class SettingsReader {
 
   /** A text that matches a pattern. */
   text(key: string, pattern: RegExp, right: string): string {
-    return this.check(key, (value) => (pattern.test(value) ? undefined : right));
+    return this.check(key, matches(pattern, right));
   }
 
   /** A text, or undefined where it is empty: "not set". */
   optionalText(key: string, pattern: RegExp, right: string): string | undefined {
-    const value = this.raw(key);
-    return value === undefined || value === "" ? undefined : this.text(key, pattern, right);
+    return this.optional(key, matches(pattern, right));
   }
 
-  /** As `optionalText`; its value never appears in a message. */
-  optionalSecret(key: string, pattern: RegExp, right: string): string | undefined {
+  /** A text that passes a check, or undefined where it is empty: "not set". */
+  optional(key: string, check: Check): string | undefined {
+    const value = this.raw(key);
+    return value === undefined || value === "" ? undefined : this.check(key, check);
+  }
+
+  /** As `optional`; its value never appears in a message. */
+  optionalSecret(key: string, check: Check): string | undefined {
     const value = this.raw(key);
     if (value === undefined || value === "") return undefined;
-    if (typeof value === "string" && pattern.test(value)) return value;
-    this.problem(key, "(not shown: it is a secret)", right);
+    const right = typeof value === "string" ? check(value) : "a text";
+    if (right === undefined && typeof value === "string") return value;
+    this.problem(key, "(not shown: it is a secret)", right ?? "a text");
     return "";
   }
 

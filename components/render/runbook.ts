@@ -1,3 +1,4 @@
+import { type OffHostFacts, renderOffHost } from "./offHostCopies";
 import { connectionName, shellWord } from "./quote";
 
 /** What the runbook is rendered from, and what other programs read from the stack's outputs. Holds no secret. */
@@ -13,19 +14,19 @@ export interface RunbookFacts {
   readonly backupDirectory: string;
   readonly calendar: string;
   readonly retentionDays: number;
-  readonly offHost?: {
-    readonly bucket: string;
-    readonly prefix: string;
-    readonly region: string;
-    readonly endpoint?: string;
-    readonly retentionDays: number;
-    readonly noncurrentDays: number;
-  };
+  readonly offHost: OffHostFacts;
 }
 
 /** Renders the operations runbook of one container, Markdown. Every command is complete: typed as it stands, it works. */
 export function renderRunbook(facts: RunbookFacts): string {
-  return [heading(facts), backUp(facts), restore(facts), byHand(facts), offHost(facts), trouble(facts)].join("\n");
+  return [
+    heading(facts),
+    backUp(facts),
+    restore(facts),
+    byHand(facts),
+    renderOffHost(facts.offHost),
+    trouble(facts),
+  ].join("\n");
 }
 
 /** A command on the host that runs in the container. */
@@ -114,27 +115,6 @@ ${lines.map((line) => `    ${line}`).join("\n")}
 
 Manual dumps (\`manual_*\`) are never removed by the nightly job. Roles and their memberships, without passwords, are
 beside each night's dumps: \`globals_<time>.sql\`.
-`;
-}
-
-function offHost({ offHost: target }: RunbookFacts): string {
-  if (!target) {
-    return `## Off-host
-
-There is no off-host copy: if this container's storage is lost, so are the dumps. Set \`s3Bucket\` to change that.
-`;
-  }
-  const { bucket, prefix, region, endpoint, retentionDays, noncurrentDays } = target;
-  const option = endpoint === undefined ? "" : ` --endpoint-url ${endpoint}`;
-  return `## Off-host
-
-Every night's dump is copied to s3://${bucket}/${prefix}. The container's key may only write. With a reader's key, from
-any machine:
-
-    aws s3 ls --region ${region}${option} s3://${bucket}/${prefix}
-    aws s3 cp --region ${region}${option} s3://${bucket}/${prefix}<file>.dump .
-
-A copy expires after ${retentionDays} days, once a newer one is there; for ${noncurrentDays} days more its old version can be brought back.
 `;
 }
 

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
+import { utils } from "ssh2";
 import { parse } from "yaml";
 import { readSettings } from "../../components/config";
 
@@ -9,7 +10,8 @@ interface Schema {
   readonly config: Readonly<Record<string, { readonly default?: unknown }>>;
 }
 
-const schema = parse(readFileSync(join(__dirname, "../../Pulumi.yaml"), "utf8")) as Schema;
+const repository = join(__dirname, "../..");
+const schema = parse(readFileSync(join(repository, "Pulumi.yaml"), "utf8")) as Schema;
 
 const HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGzWR4hmq5ZzbLS1dh4YFhnnFGPZMW2xNvIkCIrrjdSe";
 
@@ -21,6 +23,10 @@ const required = {
   databases: ["expense_app_production"],
   role: "trade_show_backup_prod",
 };
+
+const KEYS = utils.generateKeyPairSync("ed25519");
+const RECIPIENT = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+const nas = { nasHost: "nas.example.lan", nasUser: "pgbackup", nasHostKey: HOST_KEY, nasPrivateKey: KEYS.private };
 
 /** Reads settings as the engine hands them over: defaults filled in, everything as text. */
 function read(settings: Record<string, unknown> = {}) {
@@ -82,23 +88,33 @@ describe("config", () => {
         newestRecords: [],
         s3Prefix: "ct2320/",
         s3Key: undefined,
+        nas: undefined,
+        ageRecipients: [],
+        unreachableTarget: "local",
       },
     ]);
   });
 
-  it("reads what Pulumi.prod.yaml sets", () => {
-    const { config } = parse(readFileSync(join(__dirname, "../../Pulumi.prod.yaml"), "utf8")) as {
-      config: Record<string, unknown>;
-    };
-    const settings = Object.fromEntries(
-      Object.entries(config).map(([key, value]) => [key.replace("pgbackup:", ""), value]),
-    );
-    const { containers, bucket } = read(settings);
-    assert.equal(containers[0]?.vmid, 2320);
-    assert.deepEqual(containers[0]?.databases, ["expense_app_production"]);
-    assert.equal(containers[0]?.role, "trade_show_backup_prod");
-    assert.equal(bucket?.bucket, "trade-show-db-backups-prod");
-    assert.equal(bucket?.retentionDays, 14);
+  it("reads what each Pulumi.<stack>.yaml of the repository sets", () => {
+    // Pulumi.lab.yaml is the quick start's, and not in the repository.
+    const files = readdirSync(repository).filter((file) => /^Pulumi\.(?!lab\.)[a-z]+\.yaml$/.test(file));
+    const found = files.map((file) => {
+      const { config } = parse(readFileSync(join(repository, file), "utf8")) as { config: Record<string, unknown> };
+      const { containers, bucket } = read(
+        Object.fromEntries(Object.entries(config).map(([key, value]) => [key.replace("pgbackup:", ""), value])),
+      );
+      const [{ vmid, databases, role, retentionDays } = assert.fail(file), ...others] = containers;
+      assert.deepEqual(others, [], file);
+      return [file, vmid, databases, role, retentionDays, bucket?.bucket, bucket?.retentionDays];
+    });
+    const sandbox = ["expense_app_sandbox"];
+    assert.deepEqual(found.sort(), [
+      [
+        ...["Pulumi.prod.yaml", 2320, ["expense_app_production"], "trade_show_backup_prod", 14],
+        ...["trade-show-db-backups-prod", 14],
+      ],
+      ["Pulumi.sandbox.yaml", 2300, sandbox, "trade_show_backup_sandbox", 3, "trade-show-db-backups-sandbox", 3],
+    ]);
   });
 
   it("lets further containers inherit all but what is theirs", () => {
@@ -114,6 +130,98 @@ describe("config", () => {
       ["ct2400", 2400, ["crm", "billing"], 30, "*-*-* 03:00:00 UTC", "ct2400/"],
     );
     assert.equal(second?.role, "trade_show_backup_prod");
+  });
+
+  it("reads a NAS, with a directory for each container unless it is named one", async () => {
+    const { containers } = read({
+      ...nas,
+      nasPort: 2222,
+      nasRetentionDays: 0,
+      nasHostKey: `${HOST_KEY} root@nas`,
+      containers: [
+        { vmid: 2400, databases: ["crm"], nasDirectory: "/other/crm", unreachableTarget: "refuse" },
+        { vmid: 2401, databases: ["crm"], nasHost: "", ageRecipients: [RECIPIENT] },
+      ],
+    });
+    const [first, second, third] = containers;
+    const { privateKey, ...rest } = first?.nas ?? assert.fail("no NAS");
+    assert.deepEqual(rest, {
+      host: "nas.example.lan",
+      port: 2222,
+      user: "pgbackup",
+      directory: "/ct2320",
+      hostKey: HOST_KEY,
+      publicKey: `ssh-ed25519 ${KEYS.public.split(" ")[1]}`,
+      retentionDays: 0,
+    });
+    assert.ok(await pulumi.isSecret(privateKey));
+    const text = await new Promise((resolve) => privateKey.apply(resolve));
+    assert.equal(text, `${KEYS.private.trim()}\n`, "with the line feed that ssh wants at its end");
+    assert.deepEqual([second?.nas?.directory, second?.nas?.host], ["/other/crm", "nas.example.lan"]);
+    assert.deepEqual([first?.unreachableTarget, second?.unreachableTarget], ["local", "refuse"]);
+    assert.equal(third?.nas, undefined, "an entry may do without");
+    assert.deepEqual([first?.ageRecipients, third?.ageRecipients], [[], [RECIPIENT]]);
+  });
+
+  it("says all that a NAS still lacks", () => {
+    assert.deepEqual(
+      problems({ nasHost: "nas.example.lan" }),
+      ["nasUser", "nasHostKey", "nasPrivateKey"].map(
+        (key) => `project:${key} is ""; right would be set: nasHost is, and nothing can be copied there without it.`,
+      ),
+    );
+  });
+
+  it("refuses a NAS directory that two containers share, unless it is on two machines", () => {
+    const shared = { vmid: 2400, databases: ["crm"], nasDirectory: "/ct2320" };
+    assert.deepEqual(problems({ ...nas, containers: [shared] }), [
+      `project:nasDirectory is "/ct2320"; right would be another one for container 2400: those are 2320's copies.`,
+    ]);
+    assert.deepEqual(problems({ ...nas, containers: [{ ...shared, nasHost: "other.example.lan" }] }), []);
+  });
+
+  it("refuses a private key for the NAS that has a passphrase or is none, and shows nothing of it", () => {
+    const locked = utils.generateKeyPairSync("ed25519", {
+      passphrase: "hunter2",
+      cipher: "aes256-ctr",
+      rounds: 16,
+    }).private;
+    const right =
+      "right would be a private key in OpenSSH format without a passphrase, made by: ssh-keygen -t ed25519 -N '' -f nas-key";
+    const hidden = 'project:nasPrivateKey is "(not shown: it is a secret)"';
+    for (const [nasPrivateKey, why] of [
+      [locked, ". This one has a passphrase, which nobody types at night"],
+      [KEYS.public, ". This is the public half"],
+      ["hunter2", ""],
+    ] as const) {
+      assert.deepEqual(problems({ ...nas, nasPrivateKey }), [`${hidden}; ${right}${why}.`]);
+    }
+  });
+
+  it("accepts what age encrypts to, and nothing else", () => {
+    const rsa = utils.generateKeyPairSync("rsa", { bits: 2048 }).public;
+    const { containers } = read({ ageRecipients: [RECIPIENT, `${HOST_KEY} ada@desk`, rsa] });
+    assert.deepEqual(containers[0]?.ageRecipients, [RECIPIENT, `${HOST_KEY} ada@desk`, rsa]);
+    const ecdsa = utils.generateKeyPairSync("ecdsa", { bits: 256 }).public;
+    for (const wrong of [
+      "",
+      "age1",
+      RECIPIENT.slice(0, -1),
+      RECIPIENT.toUpperCase(),
+      "ada@desk",
+      "ssh-rsa AAAA",
+      ecdsa,
+    ]) {
+      assert.match(
+        problems({ ageRecipients: [wrong] })[0] ?? "",
+        /^project:ageRecipients is ".*; right would be a public key of age: age1…/,
+      );
+    }
+    const secret = `AGE-SECRET-KEY-1${"Q".repeat(58)}`;
+    assert.match(
+      problems({ ageRecipients: [secret] })[0] ?? "",
+      /This is a private key: it belongs on no machine of this stack\.$/,
+    );
   });
 
   it("names the key, the value and what is right, for every wrong setting at once", () => {
@@ -146,6 +254,14 @@ describe("config", () => {
     ["compression", "lz4", /^project:compression is "lz4"; right would be auto, none, gzip/],
     ["countTables", ["expenses"], /^project:countTables is "expenses"; right would be schema\.table/],
     ["s3Prefix", "no-slash", /^project:s3Prefix is "no-slash"/],
+    ["nasHost", "a b", /^project:nasHost is "a b"; right would be a host name/],
+    ["nasPort", 0, /^project:nasPort is "0"; right would be a whole number from 1 to 65535/],
+    ["nasUser", "Ada", /^project:nasUser is "Ada"; right would be a user name/],
+    ["nasDirectory", "ct2320", /^project:nasDirectory is "ct2320"; right would be an absolute path/],
+    ["nasDirectory", "/a/../b", /^project:nasDirectory is "\/a\/\.\.\/b"; right would be an absolute path/],
+    ["nasHostKey", "SHA256:abc", /^project:nasHostKey is "SHA256:abc"; right would be the public key the host shows/],
+    ["nasRetentionDays", -1, /^project:nasRetentionDays is "-1"; right would be a whole number from 0/],
+    ["unreachableTarget", "skip", /^project:unreachableTarget is "skip"; right would be refuse or local/],
     ["s3AccessKeyId", "AKIA", /^project:s3SecretAccessKey is ""; right would be set/],
     ["driftDetection", "maybe", /^project:driftDetection is "maybe"; right would be true or false/],
     ["jumpHost", { host: "jump" }, /^project:jumpHost\.user is not set/],

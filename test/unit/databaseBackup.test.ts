@@ -20,6 +20,8 @@ const settings: ContainerSettings = {
   countTables: [],
   newestRecords: [],
   s3Prefix: "ct2320/",
+  ageRecipients: [],
+  unreachableTarget: "local",
 };
 
 const bucketSettings = { bucket: "copies", region: "eu-central-1", without: [], retentionDays: 14, noncurrentDays: 14 };
@@ -41,6 +43,7 @@ async function declare(program: () => unknown): Promise<Declared[]> {
     call: () => ({}),
   });
   await pulumi.runtime.runInPulumiStack(async () => program());
+  await pulumi.runtime.disconnect(); // once all is registered
   return declared;
 }
 
@@ -150,6 +153,47 @@ describe("DatabaseBackup", () => {
       [],
     );
     assert.ok(!commands(local).some(({ name }) => name.includes("secrets")));
+  });
+
+  it("declares the NAS's key as a file of its own, and the programs that NAS and encryption need", async () => {
+    const key = ["ct2320:/etc/trade-show-app/nas-key"];
+    const nas = {
+      ...{ host: "nas", port: 2222, user: "pgbackup", directory: "/ct2320", hostKey: "ssh-ed25519 AAAA" },
+      ...{ privateKey: pulumi.secret("the NAS key"), publicKey: "ssh-ed25519 BBBB", retentionDays: 30 },
+    };
+    const declaredWith = async (more: Partial<ContainerSettings>) =>
+      commands(await declare(() => new DatabaseBackup("ct2320", { settings: { ...settings, ...more }, knowledge })));
+    const words = (each: readonly Declared[], name: string) =>
+      String(each.find((one) => one.name === name)?.inputs.create).split("\n  ")[1];
+    const setting = (each: readonly Declared[], name: string) =>
+      new RegExp(`^${name}=(.*(?:\n  .*)*)$`, "m").exec(
+        String(each.find((one) => one.name.endsWith("/backup.env"))?.inputs.stdin),
+      )?.[1];
+
+    const with_ = await declaredWith({ nas, unreachableTarget: "refuse" });
+    const holders = with_.filter(({ inputs }) => JSON.stringify(inputs).includes("the NAS key"));
+    assert.deepEqual(
+      holders.map(({ name }) => name),
+      key,
+    );
+    assert.equal(words(with_, key[0] ?? ""), "file /etc/trade-show-app/nas-key 0600 trade_show_backup_prod:root");
+    assert.equal(words(with_, "ct2320:packages"), "packages curl=curl jq=jq rsync=rsync ssh=openssh-client");
+    const expected = {
+      ...{ NAS_HOST: "'nas'", NAS_PORT: "2222", NAS_USER: "'pgbackup'", NAS_DIRECTORY: "'/ct2320'" },
+      ...{
+        NAS_HOST_KEY: "'ssh-ed25519 AAAA'",
+        NAS_KEY_FILE: "'/etc/trade-show-app/nas-key'",
+        NAS_RETENTION_DAYS: "30",
+      },
+      ...{ AGE_RECIPIENTS: "()", UNREACHABLE_TARGET: "'refuse'" },
+    };
+    for (const [name, value] of Object.entries(expected)) assert.equal(setting(with_, name), value, name);
+
+    const without = await declaredWith({ ageRecipients: ["age1a", "ssh-rsa b"] });
+    assert.equal(words(without, "ct2320:packages"), "packages curl=curl jq=jq age=age");
+    assert.ok(!without.some(({ name }) => name === key[0]));
+    assert.deepEqual([setting(without, "NAS_HOST"), setting(without, "NAS_KEY_FILE")], ["''", "''"]);
+    assert.equal(setting(without, "AGE_RECIPIENTS"), "(\n  'age1a'\n  'ssh-rsa b'");
   });
 
   it("leaves out the parts of a bucket that a server does not know", async () => {

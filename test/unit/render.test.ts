@@ -78,6 +78,7 @@ WantedBy=timers.target
     backupDirectory: "/var/backups/trade-show-app",
     calendar: "*-*-* 02:00:00 UTC",
     retentionDays: 14,
+    offHost: { ageRecipients: [] },
   };
 
   it("a runbook with the operators' own commands", () => {
@@ -95,9 +96,42 @@ WantedBy=timers.target
   });
 
   it("a runbook that says where the off-host copies are", () => {
-    const target = { bucket: "b", prefix: "ct2320/", region: "eu-central-1", retentionDays: 14, noncurrentDays: 14 };
-    const runbook = renderRunbook({ ...facts, offHost: target });
+    const s3 = { bucket: "b", prefix: "ct2320/", region: "eu-central-1", retentionDays: 14, noncurrentDays: 14 };
+    const runbook = renderRunbook({ ...facts, offHost: { s3, ageRecipients: [] } });
     assert.match(runbook, /^ {4}aws s3 ls --region eu-central-1 s3:\/\/b\/ct2320\/$/m);
-    assert.doesNotMatch(runbook, /There is no off-host copy/);
+    assert.match(runbook, /^ {4}aws s3 cp .*<file>\.dump \.$/m);
+    assert.doesNotMatch(runbook, /There is no off-host copy|age --decrypt|authorized_keys/);
+  });
+
+  const nas = {
+    ...{ host: "nas.example.lan", port: 2222, user: "pgbackup", directory: "/ct2320", retentionDays: 30 },
+    ...{ publicKey: "ssh-ed25519 BBBB", keyFile: "/etc/app/nas-key" },
+  };
+
+  it("a runbook that says how to fetch a copy from the NAS, and how its administrator sets it up", () => {
+    const lines = renderRunbook({ ...facts, offHost: { nas, ageRecipients: [] } }).split("\n");
+    for (const line of [
+      "    rsync -e 'ssh -p 2222' pgbackup@nas.example.lan:/ct2320/",
+      "    rsync -e 'ssh -p 2222' pgbackup@nas.example.lan:/ct2320/<file>.dump .",
+      "A copy is kept 30 days, the newest verified one for ever. From a machine whose key that account admits:",
+      '    command="rrsync -no-lock /srv/pgbackup",restrict ssh-ed25519 BBBB',
+    ]) {
+      assert.ok(lines.includes(line), line);
+    }
+    assert.ok(!lines.some((line) => /There is no off-host copy|aws s3|age --decrypt/.test(line)));
+  });
+
+  it("a runbook for a NAS that only takes more, and copies that are encrypted", () => {
+    const offHost = { nas: { ...nas, retentionDays: 0 }, ageRecipients: ["age1one", "age1two"] };
+    const lines = renderRunbook({ ...facts, offHost }).split("\n");
+    for (const line of [
+      "    rsync -e 'ssh -p 2222' pgbackup@nas.example.lan:/ct2320/<file>.dump.age .",
+      "    age1one",
+      "    age1two",
+      "    age --decrypt --identity <private key file> --output <file>.dump <file>.dump.age",
+      '    command="rrsync -no-lock -wo -no-del -no-overwrite /srv/pgbackup",restrict ssh-ed25519 BBBB',
+    ]) {
+      assert.ok(lines.includes(line), line);
+    }
   });
 });
