@@ -230,8 +230,8 @@ function readKey(reader: SettingsReader): S3Key | undefined {
   if ((accessKeyId === undefined) !== (secret === undefined)) {
     reader.problem(
       secret === undefined ? "s3SecretAccessKey" : "s3AccessKeyId",
-      "",
-      "set: an access key has two halves",
+      undefined,
+      "a value: an access key has two halves",
     );
   }
   return accessKeyId !== undefined && secret !== undefined

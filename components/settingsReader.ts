@@ -8,6 +8,8 @@ export function matches(pattern: RegExp, right: string): Check {
   return (value) => (pattern.test(value) ? undefined : right);
 }
 
+const HIDDEN = "(not shown: it is a secret)";
+
 /**
  * Reads settings one by one and collects what is wrong with them, so that one message can list it all. A wrong value
  * reads as an empty one until `throwProblems`.
@@ -19,6 +21,8 @@ export class SettingsReader {
     private readonly values: Readonly<Record<string, unknown>>,
     private readonly path: string,
     private readonly problems: string[],
+    /** Whether the stack's file has this setting encrypted. */
+    private readonly isEncrypted: (key: string) => boolean,
     private readonly fallback?: SettingsReader,
   ) {}
 
@@ -28,13 +32,13 @@ export class SettingsReader {
     const values: [string, unknown][] = Object.entries(pulumi.runtime.allConfig())
       .filter(([key]) => key.startsWith(prefix))
       .map(([key, value]) => [key.slice(prefix.length), value]);
-    return new SettingsReader(Object.fromEntries(values), prefix, []);
+    return new SettingsReader(Object.fromEntries(values), prefix, [], (key) => isConfigSecret(prefix + key));
   }
 
   /** This reader without the one it inherits from: for settings that each entry has to give itself. */
   own(key: string): SettingsReader {
     this.read.add(key);
-    return new SettingsReader(this.values, this.path, this.problems);
+    return new SettingsReader(this.values, this.path, this.problems, this.isEncrypted);
   }
 
   get isEmpty(): boolean {
@@ -61,14 +65,21 @@ export class SettingsReader {
     return value === undefined || value === "" ? undefined : this.check(key, check);
   }
 
-  /** As `optional`; its value never appears in a message. */
+  /** As `optional`, but encrypted in the stack's file; its value never appears in a message. */
   optionalSecret(key: string, check: Check): string | undefined {
     const value = this.raw(key);
     if (value === undefined || value === "") return undefined;
     const right = typeof value === "string" ? check(value) : "a text";
-    if (right === undefined && typeof value === "string") return value;
-    this.problem(key, "(not shown: it is a secret)", right ?? "a text");
-    return "";
+    if (right !== undefined) this.problem(key, HIDDEN, right);
+    this.refusePlain(key);
+    return right === undefined && typeof value === "string" ? value : "";
+  }
+
+  private refusePlain(key: string): void {
+    if (this.values[key] === undefined) this.fallback?.refusePlain(key);
+    else if (!this.isEncrypted(key)) {
+      this.problem(key, HIDDEN, "an encrypted value: `pulumi config set --secret`");
+    }
   }
 
   check(key: string, check: Check): string {
@@ -111,23 +122,26 @@ export class SettingsReader {
 
   object(key: string): SettingsReader {
     const value = parse(this.raw(key) ?? {});
-    if (isObject(value)) return new SettingsReader(value, `${this.path}${key}.`, this.problems);
+    const encrypted = () => this.isEncrypted(key);
+    if (isObject(value)) return new SettingsReader(value, `${this.path}${key}.`, this.problems, encrypted);
     this.problem(key, value, "an object of settings");
-    return new SettingsReader({}, `${this.path}${key}.`, this.problems);
+    return new SettingsReader({}, `${this.path}${key}.`, this.problems, encrypted);
   }
 
   /** A list of objects; each reads from this reader what it does not say itself, unless `inherit` is false. */
   entries(key: string, { inherit = true }: { inherit?: boolean } = {}): SettingsReader[] {
     return this.array(key).flatMap((item, index) => {
       const path = `${this.path}${key}[${index}].`;
-      if (isObject(item)) return [new SettingsReader(item, path, this.problems, inherit ? this : undefined)];
+      const encrypted = () => this.isEncrypted(key);
+      if (isObject(item)) return [new SettingsReader(item, path, this.problems, encrypted, inherit ? this : undefined)];
       this.problem(`${key}[${index}]`, item, "an object of settings");
       return [];
     });
   }
 
   problem(key: string, value: unknown, right: string): void {
-    const found = value === undefined ? "is not set" : `is ${JSON.stringify(value)}`;
+    const shown = this.isEncrypted(key) && value !== undefined && value !== "" ? HIDDEN : value;
+    const found = shown === undefined ? "is not set" : `is ${JSON.stringify(shown)}`;
     this.problems.push(`${this.path}${key} ${found}; right would be ${right}.`);
   }
 
@@ -155,6 +169,14 @@ export class SettingsReader {
     this.read.add(key);
     return this.values[key] ?? this.fallback?.raw(key);
   }
+}
+
+/**
+ * Whether the engine says that it decrypted this key. The function is in every SDK, but not in its types: without it
+ * nothing could be refused, so its absence is an error.
+ */
+function isConfigSecret(key: string): boolean {
+  return (pulumi.runtime as unknown as { isConfigSecret(key: string): boolean }).isConfigSecret(key);
 }
 
 /** Lists and objects reach a program as JSON. */

@@ -20,8 +20,29 @@ const needed: Readonly<Record<string, string>> = {
   age: "age",
 };
 
-const note = path.join(root, "debian-packages.json");
+/** The packages that were installed, those that came along included. */
+const packagesNote = path.join(root, "debian-packages.json");
+
+/** The system accounts that the packages made, and leave behind when they are purged. */
+const accountsNote = path.join(root, "debian-accounts.json");
+
 const policy = "/usr/sbin/policy-rc.d";
+
+function readNote(note: string): string[] {
+  return fs.existsSync(note) ? (JSON.parse(fs.readFileSync(note, "utf8")) as string[]) : [];
+}
+
+/** Adds what is there now and was not before. */
+function addToNote(note: string, before: ReadonlySet<string>, now: ReadonlySet<string>): void {
+  const added = [...now].filter((name) => !before.has(name));
+  fs.writeFileSync(note, JSON.stringify([...new Set([...readNote(note), ...added])].sort(), undefined, 2));
+}
+
+/** Names of all accounts of this machine. */
+function accounts(): Set<string> {
+  const lines = fs.readFileSync("/etc/passwd", "utf8").trim().split("\n");
+  return new Set(lines.map((line) => line.split(":")[0] ?? ""));
+}
 
 /** Names of all packages that are installed. */
 async function present(): Promise<Set<string>> {
@@ -74,33 +95,31 @@ export async function installDebianPackages(log?: string): Promise<string[]> {
     const names = await missing();
     if (names.length === 0) return [];
     const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
-    const before = await present();
+    const packagesBefore = await present();
+    const accountsBefore = accounts();
     await withoutStartingServices(async () => {
       await run(outside(["apt-get", "update", "-q"]), { log, env });
       try {
         await run(outside(["apt-get", "install", "-qy", "--no-install-recommends", ...names]), { log, env });
       } finally {
-        const added = [...(await present())].filter((name) => !before.has(name));
-        fs.writeFileSync(note, JSON.stringify([...new Set([...addedPackages(), ...added])].sort(), undefined, 2));
+        addToNote(packagesNote, packagesBefore, await present());
+        addToNote(accountsNote, accountsBefore, accounts());
       }
     });
     return names;
   });
 }
 
-/** Packages the lab has installed on this machine, those that came along included. */
-export function addedPackages(): string[] {
-  return fs.existsSync(note) ? (JSON.parse(fs.readFileSync(note, "utf8")) as string[]) : [];
-}
-
-/** Purges what {@link installDebianPackages} has installed, and nothing else. */
+/** Purges what {@link installDebianPackages} has installed, and nothing else. @returns names of the packages */
 export async function removeDebianPackages(log?: string): Promise<string[]> {
   const here = await present();
-  const names = addedPackages().filter((name) => here.has(name));
+  const names = readNote(packagesNote).filter((name) => here.has(name));
   if (names.length > 0) {
     const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
     await withoutStartingServices(() => run(["apt-get", "purge", "-qy", ...names], { log, env }));
   }
-  fs.rmSync(note, { force: true });
+  const left = accounts();
+  for (const name of readNote(accountsNote).filter((each) => left.has(each))) await run(["userdel", name], { log });
+  for (const note of [packagesNote, accountsNote]) fs.rmSync(note, { force: true });
   return names;
 }

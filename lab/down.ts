@@ -9,8 +9,8 @@ import { cache, root } from "./places";
 import { removeSubordinateIds } from "./subordinateIds";
 
 /**
- * Ends all labs and removes their files; without `keepCache` also the cache, the Debian packages and the lines in
- * /etc/subuid and /etc/subgid that were added. The repository's own files stay, Pulumi.lab.yaml too.
+ * Ends all labs and removes their files; without `keepCache` also the cache, the Debian packages with their
+ * accounts, and the lines in /etc/subuid and /etc/subgid that were added. The repository's own files stay, Pulumi.lab.yaml too.
  */
 export async function down({ keepCache }: { readonly keepCache: boolean }): Promise<void> {
   for (const name of Lab.names()) {
@@ -25,9 +25,19 @@ export async function down({ keepCache }: { readonly keepCache: boolean }): Prom
   if (packages.length > 0) console.log(`Removed the Debian packages the lab had installed: ${packages.join(" ")}`);
   await removeEmptyNamespaceDirectory();
   fs.rmSync(path.join("/run/lxc/lock", root), { recursive: true, force: true });
+  removeEmptyDirectories(path.join("/run/lxc/lock", path.dirname(root)));
   fs.rmSync(cache, { recursive: true, force: true });
   fs.rmSync(root, { recursive: true, force: true });
   console.log(`Removed ${root} with its cache. Nothing of the lab is left on this machine.`);
+}
+
+/** Removes a directory that LXC made for its locks, and its parents up to /run/lxc, as far as they are empty. */
+function removeEmptyDirectories(directory: string): void {
+  for (let place = directory; place.startsWith("/run/lxc"); place = path.dirname(place)) {
+    if (!fs.existsSync(place)) continue;
+    if (fs.readdirSync(place).length > 0) return;
+    fs.rmdirSync(place);
+  }
 }
 
 /** `ip netns add` makes this directory a mount point when it makes the first namespace, and nobody unmakes it. */

@@ -276,6 +276,9 @@ function given<T extends OperationOptions>(options: T): Omit<T, "onOutput"> {
   return rest;
 }
 
+/** Encrypts the secrets of the labs' stacks. No secret itself, but a word that tests can look for. */
+export const passphrase = "passphrase-of-the-lab-eb6f2c1d";
+
 /** PULUMI_HOME of a lab. */
 export function home(lab: StackHome): string {
   return path.join(lab.directory, "pulumi");
@@ -301,7 +304,7 @@ export function environment(lab: StackHome): Record<string, string> {
   return {
     PULUMI_HOME: home(lab),
     PULUMI_BACKEND_URL: `file://${backend(lab)}`,
-    PULUMI_CONFIG_PASSPHRASE: "lab",
+    PULUMI_CONFIG_PASSPHRASE: passphrase,
     PULUMI_SKIP_UPDATE_CHECK: "1",
     PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION: "true",
     ...(lab.s3.running ? s3Access(lab) : {}),

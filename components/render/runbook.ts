@@ -99,11 +99,13 @@ ${each((name) => inContainer(facts, commands.verify, "--database", shellWord(`${
 function byHand(facts: RunbookFacts): string {
   const { databases, backupDirectory } = facts;
   const as = (...words: string[]) => inContainer(facts, "sudo -u postgres", ...words);
+  // Two dumps within one second must not be one file.
+  const suffix = (name: string) => (databases.length === 1 ? "" : `_${shellWord(name)}`);
   const lines = databases.flatMap((name) => [
     as(
       "pg_dump -d",
       shellWord(connectionName(name)),
-      `--format=custom --file=${backupDirectory}/manual_$(date +%Y%m%d_%H%M%S).dump`,
+      `--format=custom --file=${backupDirectory}/manual_$(date +%Y%m%d_%H%M%S)${suffix(name)}.dump`,
     ),
     as(
       `pg_restore --dbname=${shellWord(connectionName(name))} --verbose --clean --if-exists ${backupDirectory}/<file>.dump`,

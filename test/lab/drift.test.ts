@@ -159,7 +159,7 @@ const rounds: Readonly<Record<string, readonly Tamper[]>> = {
     {
       at: timer,
       by: `systemctl disable --quiet --now ${timer}`,
-      said: "enabled disabled instead of enabled; active inactive instead of active",
+      said: "state disabled instead of enabled; activity inactive instead of active",
       look: lookAtTimer,
     },
     {
@@ -225,8 +225,8 @@ const rounds: Readonly<Record<string, readonly Tamper[]>> = {
       at: timer,
       by: `systemctl stop ${timer}; mv ${units}/${timer} /root; systemctl mask --quiet ${timer}; systemctl daemon-reload`,
       said:
-        'lost "type regular file"; mode 0777 instead of 0644; lost "content"; enabled masked instead of enabled; ' +
-        'active inactive instead of active; gained "type symbolic link"',
+        'lost "type regular file"; mode 0777 instead of 0644; lost "content"; state masked instead of enabled; ' +
+        'activity inactive instead of active; gained "type symbolic link"',
       look: lookAtTimer,
     },
     {
@@ -256,7 +256,7 @@ const rounds: Readonly<Record<string, readonly Tamper[]>> = {
       at: service,
       by: `mkdir ${units}/${service}.d; printf '[Service]\\nUser=root\\n' >${units}/${service}.d/by-hand.conf
            systemctl daemon-reload; sed -i 's/^Nice=10$/Nice=0/' ${units}/${service}`,
-      said: `content was changed; loaded as on disk no instead of yes; gained "drop-in ${units}/${service}.d/by-hand.conf"`,
+      said: `content was changed; systemd's copy outdated instead of current; gained "drop-in ${units}/${service}.d/by-hand.conf"`,
       look: lookAtUnit(service),
     },
     {

@@ -101,6 +101,12 @@ describe("role", function () {
       assert.ok(said.includes(`line 1 of ${hba}: local ${database} ${role} reject`), said);
     });
 
+    it("a pg_hba.conf that rejects it as a member of a group is found too", async () => {
+      await writeHba(`local sameuser all trust\nlocal all +pg_read_all_data reject\n${original}`);
+      const said = await failure(deployment.stack.up());
+      assert.ok(said.includes(`line 2 of ${hba}: local all +pg_read_all_data reject`), said);
+    });
+
     it("a pg_hba.conf without any line for it fails `up` in words as well", async () => {
       await writeHba("local all postgres peer\n");
       const said = await failure(deployment.stack.up());

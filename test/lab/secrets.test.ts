@@ -2,6 +2,7 @@
 import * as assert from "node:assert/strict";
 import { spawn, type ChildProcess } from "node:child_process";
 import * as fs from "node:fs";
+import { passphrase } from "../../lab/stack";
 import { until } from "../../lab/waiting";
 import { changed, Deployment } from "./deployment";
 
@@ -30,7 +31,7 @@ describe("secrets", function () {
     sampler = await ProcessList.watch();
     logged = fs.statSync(sshdLog()).size;
     await deployment.stack.up({ diff: true, onOutput: listen });
-    secrets = [await bucketSecret(), ownSecret, ...privateKeyLines()];
+    secrets = [await bucketSecret(), ownSecret, passphrase, ...privateKeyLines()];
     assert.ok(secrets.every((secret) => secret.length >= 20));
     await deployment.type(`pct exec ${vmid} -- systemctl start trade-show-db-backup.service`);
     await deployment.stack.preview({ diff: true, onOutput: listen });

@@ -28,8 +28,11 @@ const KEYS = utils.generateKeyPairSync("ed25519");
 const RECIPIENT = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
 const nas = { nasHost: "nas.example.lan", nasUser: "pgbackup", nasHostKey: HOST_KEY, nasPrivateKey: KEYS.private };
 
+/** What `pulumi config set --secret` was used for, unless a test says otherwise. */
+const encrypted = ["privateKey", "privateKeyPassword", "s3SecretAccessKey", "nasPrivateKey"];
+
 /** Reads settings as the engine hands them over: defaults filled in, everything as text. */
-function read(settings: Record<string, unknown> = {}) {
+function read(settings: Record<string, unknown> = {}, secrets: readonly string[] = encrypted) {
   const defaults = Object.entries(schema.config).flatMap(([key, { default: value }]) =>
     value === undefined ? [] : [[key, value]],
   );
@@ -41,14 +44,15 @@ function read(settings: Record<string, unknown> = {}) {
         .filter(([, value]) => value !== undefined)
         .map(([key, value]) => [`project:${key}`, text(value)]),
     ),
+    secrets.map((key) => `project:${key}`),
   );
   return readSettings();
 }
 
 /** The lines of the one message that refuses the settings. */
-function problems(settings: Record<string, unknown>): string[] {
+function problems(settings: Record<string, unknown>, secrets?: readonly string[]): string[] {
   try {
-    read(settings);
+    read(settings, secrets);
   } catch (error) {
     assert.ok(pulumi.RunError.isInstance(error), String(error));
     return error.message.split("\n");
@@ -262,7 +266,7 @@ describe("config", () => {
     ["nasHostKey", "SHA256:abc", /^project:nasHostKey is "SHA256:abc"; right would be the public key the host shows/],
     ["nasRetentionDays", -1, /^project:nasRetentionDays is "-1"; right would be a whole number from 0/],
     ["unreachableTarget", "skip", /^project:unreachableTarget is "skip"; right would be refuse or local/],
-    ["s3AccessKeyId", "AKIA", /^project:s3SecretAccessKey is ""; right would be set/],
+    ["s3AccessKeyId", "AKIA", /^project:s3SecretAccessKey is not set; right would be a value: an access key/],
     ["driftDetection", "maybe", /^project:driftDetection is "maybe"; right would be true or false/],
     ["jumpHost", { host: "jump" }, /^project:jumpHost\.user is not set/],
     ["containers", [{ databases: ["a"] }], /^project:containers\[0\]\.vmid is not set/],
@@ -284,5 +288,18 @@ describe("config", () => {
     const [line = ""] = problems({ privateKey: "hunter2" });
     assert.match(line, /^project:privateKey is "\(not shown: it is a secret\)"; right would be a private key/);
     assert.doesNotMatch(line, /hunter2/);
+    const [misspelt = ""] = problems({ privatKey: "hunter2" }, ["privatKey"]);
+    assert.match(misspelt, /^project:privatKey is "\(not shown: it is a secret\)"; right would be no such setting/);
+  });
+
+  it("refuses a secret that stands in the stack's file in plain text, wherever it stands", () => {
+    const key = "-----BEGIN OPENSSH PRIVATE KEY-----";
+    const right = 'is "(not shown: it is a secret)"; right would be an encrypted value: `pulumi config set --secret`.';
+    const container = { vmid: 2400, databases: ["crm"] };
+    assert.deepEqual(problems({ privateKey: key, containers: [container] }, []), [`project:privateKey ${right}`]);
+    assert.deepEqual(problems({ containers: [{ ...container, privateKey: key }] }), [
+      `project:containers[0].privateKey ${right}`,
+    ]);
+    assert.deepEqual(problems({ containers: [{ ...container, privateKey: key }] }, ["containers"]), []);
   });
 });

@@ -82,7 +82,7 @@ WantedBy=timers.target
   };
 
   it("a runbook with the operators' own commands", () => {
-    const runbook = renderRunbook(facts);
+    const runbook = renderRunbook({ ...facts, databases: ["expense_app_production"] });
     for (const line of [
       "pct exec 2320 -- sudo -u postgres pg_dump -d expense_app_production --format=custom --file=/var/backups/trade-show-app/manual_$(date +%Y%m%d_%H%M%S).dump",
       "pct exec 2320 -- sudo -u postgres pg_restore --dbname=expense_app_production --verbose --clean --if-exists /var/backups/trade-show-app/<file>.dump",
@@ -90,9 +90,14 @@ WantedBy=timers.target
     ]) {
       assert.ok(runbook.split("\n").includes(`    ${line}`), line);
     }
-    assert.ok(runbook.includes(String.raw`pg_dump -d 'dbname='\''a b'\''' --format`));
-    assert.match(runbook, /\/r\.sh latest --database 'a b' --new 'a b_restored'/);
     assert.match(runbook, /There is no off-host copy/);
+  });
+
+  it("a runbook of several databases, whose dumps by hand are several files within one second too", () => {
+    const runbook = renderRunbook(facts);
+    const file = String.raw`/var/backups/trade-show-app/manual_$(date +%Y%m%d_%H%M%S)_'a b'.dump`;
+    assert.ok(runbook.includes(String.raw`pg_dump -d 'dbname='\''a b'\''' --format=custom --file=${file}`));
+    assert.match(runbook, /\/r\.sh latest --database 'a b' --new 'a b_restored'/);
   });
 
   it("a runbook that says where the off-host copies are", () => {

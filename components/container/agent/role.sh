@@ -97,8 +97,16 @@ deciding_line() { # NAME DATABASE
 SELECT coalesce(
   (SELECT format('What decides is line %s of %s: %s', line_number, current_setting('hba_file'),
                  concat_ws(' ', type, array_to_string(database, ','), array_to_string(user_name, ','), auth_method))
-     FROM pg_hba_file_rules
-    WHERE type = 'local' AND (database && ARRAY['all', :'database']) AND (user_name && ARRAY['all', :'role'])
+     FROM pg_hba_file_rules,
+          (SELECT array_agg(rolname::text) FROM pg_roles WHERE pg_has_role(:'role', oid, 'member')) AS member (groups)
+    WHERE type = 'local'
+      AND EXISTS (SELECT FROM unnest(database) AS entry WHERE entry IN ('all', :'database')
+            OR entry = 'sameuser' AND :'database' = :'role'
+            OR entry IN ('samerole', 'samegroup') AND :'database' = ANY (groups)
+            OR entry ~ '^/' AND :'database' ~ substr(entry, 2))
+      AND EXISTS (SELECT FROM unnest(user_name) AS entry WHERE entry IN ('all', :'role')
+            OR entry ~ '^[+]' AND substr(entry, 2) = ANY (groups)
+            OR entry ~ '^/' AND :'role' ~ substr(entry, 2))
     ORDER BY line_number LIMIT 1),
   'There is no line for it in ' || current_setting('hba_file'));
 SQL

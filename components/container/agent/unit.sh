@@ -20,9 +20,9 @@ observe_unit() {
   observe_content "/etc/systemd/system/$unit"
   printf 'loaded from %s\n' "$(systemctl show --property=FragmentPath --value -- "$unit")"
   list_drop_ins "$unit" | while read -r path; do printf 'drop-in %s\n' "$path"; done
-  printf 'loaded as on disk %s\n' "$(systemctl show --property=NeedDaemonReload --value -- "$unit" | sed 's/no/yes/;t;s/yes/no/')"
-  printf 'enabled %s\n' "$(systemctl is-enabled -- "$unit" 2>/dev/null || true)"
-  if [[ $wanted == running ]]; then printf 'active %s\n' "$(systemctl is-active -- "$unit" || true)"; fi
+  printf "systemd's copy %s\n" "$(systemctl show --property=NeedDaemonReload --value -- "$unit" | sed 's/no/current/;s/yes/outdated/')"
+  printf 'state %s\n' "$(systemctl is-enabled -- "$unit" 2>/dev/null || true)"
+  if [[ $wanted == running ]]; then printf 'activity %s\n' "$(systemctl is-active -- "$unit" || true)"; fi
 }
 
 set_drop_ins_aside() {
@@ -51,8 +51,8 @@ apply_unit() { # CONTENT-FILE NAME WANTED
   fi
   {
     printf 'type regular file\nmode 0644\nowner root:root\ncontent %s\n' "$(digest <"$content")"
-    printf 'loaded from %s\nloaded as on disk yes\nenabled %s\n' "$path" "$enabled"
-    if [[ $wanted == running ]]; then echo 'active active'; fi
+    printf "loaded from %s\nsystemd's copy current\nstate %s\n" "$path" "$enabled"
+    if [[ $wanted == running ]]; then echo 'activity active'; fi
   } | expect_state unit "${@:2}"
 }
 
