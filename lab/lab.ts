@@ -10,6 +10,7 @@ import * as path from "node:path";
 import { run, type Result, type RunOptions } from "./command";
 import { Container, type ContainerOptions } from "./container";
 import { Host } from "./host";
+import { Nas } from "./nas";
 import { Network } from "./network";
 import { cache, labDirectory, root } from "./places";
 import { pluginsInUse, type Plugins } from "./plugins";
@@ -26,12 +27,14 @@ export class Lab {
   readonly network: Network;
   readonly host: Host;
   readonly s3: S3;
+  readonly nas: Nas;
 
   private constructor(readonly name: string) {
     this.directory = labDirectory(name);
     this.network = new Network(name);
     this.host = new Host(this.directory, this.network);
     this.s3 = new S3(this.directory, this.network);
+    this.nas = new Nas(this.directory, this.network);
   }
 
   /** The lab of that name, whether it is up or not. */
@@ -40,7 +43,7 @@ export class Lab {
   }
 
   /**
-   * Network, host and S3 of that lab, and what they need (`prepare`), whatever is missing of it. May run inside its
+   * Network, host, S3 and NAS of that lab, and what they need (`prepare`), whatever is missing of it. May run inside its
    * network or outside. Containers are made and started by whoever needs them.
    */
   static async up(name: string): Promise<Lab> {
@@ -52,7 +55,7 @@ export class Lab {
       fs.mkdirSync(lab.containers, { recursive: true });
       addSubordinateIds();
       await lab.network.up();
-      await Promise.all([lab.host.up(), lab.s3.up(lab.logFile("s3-install"))]);
+      await Promise.all([lab.host.up(), lab.s3.up(lab.logFile("s3-install")), lab.nas.up()]);
     });
     return lab;
   }
@@ -60,7 +63,7 @@ export class Lab {
   /** Attaches to a lab that is up. @throws if it is not */
   static async open(name: string): Promise<Lab> {
     const lab = new Lab(name);
-    if (!(await lab.network.exists()) || !lab.host.running || !lab.s3.running) {
+    if (!(await lab.network.exists()) || !lab.host.running || !lab.s3.running || !lab.nas.running) {
       throw new Error(`The lab "${name}" is not up. Start it with: npm run lab -- exec ${name} -- true`);
     }
     return lab;
@@ -78,7 +81,7 @@ export class Lab {
     if (fs.existsSync(this.containers)) {
       for (const vmid of this.vmids()) await this.container(vmid).destroy();
     }
-    await Promise.all([this.host.down(), this.s3.down()]);
+    await Promise.all([this.host.down(), this.s3.down(), this.nas.down()]);
     await this.network.down();
     fs.rmSync(path.join("/run/lxc/lock", this.containers), { recursive: true, force: true });
     fs.rmSync(this.directory, { recursive: true, force: true });

@@ -1,12 +1,18 @@
 /** The configuration of a stack that deploys to a container of a lab. */
 import type { Host } from "./host";
+import type { Nas } from "./nas";
 import type { S3 } from "./s3";
 
 /** Settings of Pulumi.yaml by their names there, without the `pgbackup:` in front. */
 export type Settings = Readonly<Record<string, unknown>>;
 
 /** Settings the engine must encrypt. */
-export const secretSettings: readonly string[] = ["privateKey", "privateKeyPassword", "s3SecretAccessKey"];
+export const secretSettings: readonly string[] = [
+  "privateKey",
+  "privateKeyPassword",
+  "s3SecretAccessKey",
+  "nasPrivateKey",
+];
 
 /** What a lab serves. */
 export interface Servers {
@@ -25,6 +31,17 @@ export function labFacts(lab: Servers): Settings {
     s3Endpoint: lab.s3.endpoint,
     s3Region: lab.s3.region,
     s3CaCertificate: lab.s3.caCertificate,
+  };
+}
+
+/** Settings with which copies go to the lab's NAS as well. */
+export function nasFacts({ nas }: { readonly nas: Nas }): Settings {
+  return {
+    nasHost: nas.address,
+    nasPort: nas.server.port,
+    nasUser: nas.user,
+    nasHostKey: nas.server.hostKey,
+    nasPrivateKey: nas.server.privateKey,
   };
 }
 

@@ -1,5 +1,6 @@
 /** The lab itself: that it behaves as the things it stands in for, where the other tests lean on it. */
 import * as assert from "node:assert/strict";
+import * as fs from "node:fs";
 import { CreateUserCommand, DeleteUserCommand } from "@aws-sdk/client-iam";
 import { CreateBucketCommand, DeleteBucketCommand, ListBucketsCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 import * as command from "@pulumi/command";
@@ -214,6 +215,42 @@ describe("lab", function () {
       const key = { ...lab.s3.admin, secretAccessKey: "wrong" };
       const put = new PutObjectCommand({ Bucket: "any", Key: "any", Body: Buffer.from("x") });
       await assert.rejects(lab.s3.client(key).send(put), { name: "SignatureDoesNotMatch" });
+    });
+  });
+
+  describe("NAS", () => {
+    const ssh = "ssh -F none -i /root/nas-key -o BatchMode=yes -o UserKnownHostsFile=/root/nas-known";
+
+    before(async () => {
+      const { address, server } = lab.nas;
+      await lab.exec(vmid, ["sh", "-c", "umask 077; cat >/root/nas-key"], { input: server.privateKey });
+      await lab.exec(vmid, ["sh", "-c", "cat >/root/nas-known"], { input: `${address} ${server.hostKey}\n` });
+    });
+
+    it("takes a container's files into a directory of its own, and gives them back", async () => {
+      const there = `root@${lab.nas.address}:/lab-test/`;
+      const script = `echo text >/root/sent; rsync --mkpath -e '${ssh}' /root/sent ${there}
+        rsync -e '${ssh}' ${there}sent /root/back; cmp /root/sent /root/back`;
+      const { code, stderr } = await lab.exec(vmid, ["bash", "-euc", script]);
+      assert.equal(code, 0, stderr);
+      assert.deepEqual(lab.nas.list("/lab-test"), ["sent"]);
+      assert.equal(fs.readFileSync(lab.nas.file("lab-test", "sent"), "utf8"), "text\n");
+      fs.rmSync(lab.nas.file("lab-test"), { recursive: true });
+    });
+
+    it("lets that key do nothing else: no command, no way out of the directory, no stranger", async () => {
+      const nas = `root@${lab.nas.address}`;
+      const refused = async (line: string) => {
+        const { code, stdout, stderr } = await lab.exec(vmid, ["bash", "-c", line]);
+        assert.notEqual(code, 0, line);
+        assert.equal(stdout, "", line);
+        return stderr;
+      };
+      assert.match(await refused(`${ssh} ${nas} id`), /does not run rsync/);
+      assert.match(await refused(`rsync -e '${ssh}' ${nas}:../ssh/id_ed25519 /root/`), /do not use \.\. in/);
+      assert.match(await refused(`rsync -e '${ssh}' ${nas}:/etc/hostname /root/`), /No such file or directory/);
+      assert.match(await refused(`${ssh.replace("/root/nas-key", "/dev/null")} ${nas} id`), /Permission denied/);
+      assert.deepEqual(lab.nas.list("/"), []);
     });
   });
 
