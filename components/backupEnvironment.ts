@@ -15,6 +15,7 @@ export interface BackupEnvironmentArgs {
   readonly retentionDays: number;
   readonly compression: string;
   readonly countTables: readonly string[];
+  readonly checksumTables: readonly string[];
   readonly newestRecords: readonly NewestRecords[];
   /** Where off-host copies go; without either, dumps stay in the container. */
   readonly s3?: S3Target;
@@ -99,6 +100,7 @@ function renderSettings(args: BackupEnvironmentArgs): string {
     ["RETENTION_DAYS", args.retentionDays],
     ["COMPRESSION", args.compression],
     ["COUNT_TABLES", args.countTables, "Tables whose rows are counted; all if empty"],
+    ["CHECKSUM_TABLES", args.checksumTables, "Tables whose rows get a checksum"],
     ["S3_BUCKET", s3?.bucket ?? "", "Off-host copies; an empty bucket means none"],
     ["S3_PREFIX", s3?.prefix ?? ""],
     ["S3_REGION", s3?.region ?? ""],

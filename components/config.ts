@@ -2,7 +2,7 @@ import * as pulumi from "@pulumi/pulumi";
 import type { Connection, JumpHost } from "./container";
 import { type NasSettings, readNas } from "./nasSettings";
 import {
-  countedTable,
+  tableName,
   databaseName,
   HOST,
   HOST_RIGHT,
@@ -44,6 +44,8 @@ export interface ContainerSettings {
   readonly compression: string;
   /** Tables to count, `schema.table` or `database|schema.table`; all if empty. */
   readonly countTables: readonly string[];
+  /** Tables whose rows get a checksum, `schema.table` or `database|schema.table`. */
+  readonly checksumTables: readonly string[];
   readonly newestRecords: readonly NewestRecords[];
   readonly s3Prefix: string;
   /** A writer's key the user made; without one, an IAM user is declared. */
@@ -141,7 +143,8 @@ function readContainer(reader: SettingsReader): ContainerSettings {
       /^(auto|none|gzip(:[1-9])?|zstd(:([1-9]|1[0-9]|2[0-2]))?)$/,
       "auto, none, gzip, gzip:1 to gzip:9, zstd, or zstd:1 to zstd:22",
     ),
-    countTables: reader.list("countTables", countedTable),
+    countTables: reader.list("countTables", tableName),
+    checksumTables: reader.list("checksumTables", tableName),
     newestRecords: readNewestRecords(reader, databases),
     s3Prefix:
       reader

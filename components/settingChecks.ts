@@ -63,8 +63,8 @@ export function databaseName(value: string): string | undefined {
   return bad ? right : undefined;
 }
 
-/** What is wrong with a table to count; undefined where nothing is. */
-export function countedTable(value: string): string | undefined {
+/** What is wrong with the name of a table, its database perhaps before it; undefined where nothing is. */
+export function tableName(value: string): string | undefined {
   const right = "schema.table or database|schema.table, e.g. public.expenses";
   return /^([^|\p{C}]+\|)?[^|.\p{C}]+\.[^|\p{C}]+$/u.test(value) ? undefined : right;
 }

@@ -26,6 +26,10 @@ source "$library/preflight.sh"
 source "$library/postgres.sh"
 # shellcheck source=lib/facts.sh
 source "$library/facts.sh"
+# shellcheck source=lib/structure.sh
+source "$library/structure.sh"
+# shellcheck source=lib/checksum.sh
+source "$library/checksum.sh"
 # shellcheck source=lib/snapshot.sh
 source "$library/snapshot.sh"
 # shellcheck source=lib/dump.sh
@@ -209,6 +213,11 @@ report_dump() {
   while IFS= read -r warning; do warn "COUNT_TABLES names '$warning', which this database does not have"; done < <(
     read_manifest "$manifest" '(.counted | arrays) - (.tables | keys) | .[]'
   )
+  while IFS= read -r warning; do
+    if ! jq -e --arg table "$warning" '.checksums | has($table)' -- "$manifest" >/dev/null; then
+      warn "CHECKSUM_TABLES names '$warning', which this database does not have"
+    fi
+  done < <(choose_tables "$LOG_SUBJECT" "${CHECKSUM_TABLES[@]}")
   say "dumped and verified: ${manifest%.json}, $(format_size "$(read_manifest "$manifest" .size)")," \
     "$(read_manifest "$manifest" '"\(.tables | length) tables, \([.tables[]] | add // 0) rows, SHA-256 \(.sha256)"')"
 }

@@ -24,10 +24,16 @@ source "$library/preflight.sh"
 source "$library/postgres.sh"
 # shellcheck source=lib/facts.sh
 source "$library/facts.sh"
+# shellcheck source=lib/structure.sh
+source "$library/structure.sh"
+# shellcheck source=lib/checksum.sh
+source "$library/checksum.sh"
 # shellcheck source=lib/manifest.sh
 source "$library/manifest.sh"
 # shellcheck source=lib/verify.sh
 source "$library/verify.sh"
+# shellcheck source=lib/verdict.sh
+source "$library/verdict.sh"
 # shellcheck source=lib/pick.sh
 source "$library/pick.sh"
 # shellcheck source=lib/restore.sh

@@ -20,22 +20,34 @@ source "$library/preflight.sh"
 source "$library/postgres.sh"
 # shellcheck source=lib/facts.sh
 source "$library/facts.sh"
+# shellcheck source=lib/structure.sh
+source "$library/structure.sh"
+# shellcheck source=lib/checksum.sh
+source "$library/checksum.sh"
 # shellcheck source=lib/manifest.sh
 source "$library/manifest.sh"
 # shellcheck source=lib/verify.sh
 source "$library/verify.sh"
+# shellcheck source=lib/verdict.sh
+source "$library/verdict.sh"
 
 print_help() {
   cat <<'HELP'
-Usage: verify.sh --database NAME (--manifest FILE | --against DATABASE) [--json]
+Usage: verify.sh --database NAME (--manifest FILE | --against DATABASE) [--checksum TABLE]... [--json]
 
 Proves, as root and reading only:
   1. the exact number of rows of every table equals the manifest's, or the other database's
   2. the newest records of the configured tables (NEWEST_RECORDS) are the same
   3. every foreign key holds: no row refers to one that is not there
+  4. the same extensions, views, sequences, indexes, constraints and triggers are there, in the same or a better state:
+     sequences ahead of their columns, indexes valid, constraints validated, triggers enabled
+  5. the rows of sampled tables are the same, by a checksum that does not depend on their order
 
-  --manifest FILE  manifest of a dump: a path, or a name in the backup directory; that of the dump's name works too
-  --json           the verdict as JSON
+  --manifest FILE   manifest of a dump: a path, or a name in the backup directory; that of the dump's name works too.
+                    It holds checksums of the tables in CHECKSUM_TABLES
+  --against NAME    another database of this server
+  --checksum TABLE  with --against: compare the checksum of 'schema.table'; may be repeated
+  --json            the verdict as JSON (docs/verification.md says what is in it)
 
 Exit status: 0 all of it proved; 1 not proved, or it could not be checked; 2 wrong usage.
 HELP
@@ -51,6 +63,7 @@ main() {
   WORK=$(mktemp -d)
   if [[ -n $MANIFEST ]]; then
     find_manifest
+    check_checksums
     verify_database "$DATABASE" manifest "$MANIFEST" "$(read_manifest "$MANIFEST" .database)"
   else
     verify_database "$DATABASE" database "$AGAINST" "$AGAINST"
@@ -60,6 +73,7 @@ main() {
 }
 
 read_options() {
+  local table
   DATABASE='' MANIFEST='' AGAINST='' AS_JSON=0
   while (($#)); do
     case $1 in
@@ -68,12 +82,13 @@ read_options() {
         exit 0
         ;;
       --json) AS_JSON=1 ;;
-      --database | --manifest | --against)
+      --database | --manifest | --against | --checksum)
         if [[ -z ${2:-} ]]; then refuse_usage "$1 needs a value"; fi
         case $1 in
           --database) DATABASE=$2 ;;
           --manifest) MANIFEST=$2 ;;
           --against) AGAINST=$2 ;;
+          --checksum) CHECKSUMS+=("$2") ;;
         esac
         shift
         ;;
@@ -85,6 +100,9 @@ read_options() {
   if [[ -z $MANIFEST && -z $AGAINST || -n $MANIFEST && -n $AGAINST ]]; then
     refuse_usage "one of --manifest and --against is needed"
   fi
+  for table in "${CHECKSUMS[@]}"; do
+    if [[ $table != ?*.?* ]]; then refuse_usage "--checksum is '$table': must be 'schema.table', e.g. public.expenses"; fi
+  done
 }
 
 find_manifest() {
@@ -93,6 +111,17 @@ find_manifest() {
   if ! jq -e '.tables | type == "object"' -- "$MANIFEST" >/dev/null 2>&1; then
     fail "$MANIFEST is not a readable manifest: must be the .json beside a dump"
   fi
+}
+
+# All checksums of the manifest are compared anyway; asking for one that it lacks would prove nothing.
+check_checksums() {
+  local table
+  for table in "${CHECKSUMS[@]}"; do
+    if ! jq -e --arg table "$table" '.checksums // {} | has($table)' -- "$MANIFEST" >/dev/null; then
+      fail "$MANIFEST holds no checksum of '$table': must be one of CHECKSUM_TABLES when the dump is made;" \
+        "it holds those of: $(read_manifest "$MANIFEST" '.checksums // {} | keys | join(", ")')"
+    fi
+  done
 }
 
 finish() {

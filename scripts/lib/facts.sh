@@ -11,16 +11,26 @@ sql_name() {
   printf '%s' "$format"
 }
 
-# Tables whose rows a dump holds: all but system ones, other sessions' temporary ones and members of extensions.
-print_table_list() {
+# Relations of the application: none of the system's, of other sessions' temporary ones, of extensions'.
+print_relations() {
   cat <<SQL
-select n.nspname, c.relname, $(sql_name n.nspname) || '.' || $(sql_name c.relname) as name
+select c.oid, c.relkind, c.relispopulated, n.nspname, c.relname, $(sql_name n.nspname) as schema,
+  $(sql_name n.nspname) || '.' || $(sql_name c.relname) as name
 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-where c.relkind = 'r' and c.relpersistence <> 't'
-  and n.nspname <> 'information_schema' and n.nspname !~ '^pg_'
-  and not exists (select from pg_catalog.pg_depend d where d.classid = 'pg_catalog.pg_class'::regclass
-    and d.objid = c.oid and d.deptype = 'e')
+where c.relpersistence <> 't' and n.nspname <> 'information_schema' and n.nspname !~ '^pg_'
+  and $(is_no_member pg_class c.oid)
 SQL
+}
+
+# CATALOGUE OID: the SQL condition that an object belongs to no extension.
+is_no_member() {
+  printf "not exists (select from pg_catalog.pg_depend d where d.classid = 'pg_catalog.%s'::regclass
+    and d.objid = %s and d.deptype = 'e')" "$@"
+}
+
+# Tables whose rows a dump holds.
+print_table_list() {
+  printf "select nspname, relname, name from (%s) as relations where relkind = 'r'" "$(print_relations)"
 }
 
 # Takes the lock that pg_dump takes, so that no TRUNCATE can slip between a count and the dump.
@@ -32,9 +42,13 @@ SQL
 }
 
 # The tables whose rows are counted in this database, one a line; none: all of them.
-list_count_tables() {
+list_count_tables() { choose_tables "$1" "${COUNT_TABLES[@]}"; }
+
+# DATABASE ENTRY...: of 'schema.table' and 'database|schema.table', the tables that concern it, one a line.
+choose_tables() {
   local database=$1 entry other
-  for entry in "${COUNT_TABLES[@]}"; do
+  shift
+  for entry in "$@"; do
     for other in "${DATABASES[@]}"; do
       if [[ $entry == "$other|"* ]]; then
         if [[ $other == "$database" ]]; then printf '%s\n' "${entry#"$other|"}"; fi
@@ -45,13 +59,18 @@ list_count_tables() {
   done
 }
 
+# NAME DATABASE: the SQL condition that the table of this name is one that COUNT_TABLES names for this database.
+is_counted() {
+  local table wanted=''
+  while IFS= read -r table; do wanted+=${wanted:+, }$(quote_literal "$table"); done < <(list_count_tables "$2")
+  if [[ -n $wanted ]]; then printf '%s = any (array[%s])' "$1" "$wanted"; else printf true; fi
+}
+
 # {"schema.table": rows}, of the tables that COUNT_TABLES names for this database.
 print_table_counts() {
-  local table wanted=''
-  while IFS= read -r table; do wanted+=${wanted:+, }$(quote_literal "$table"); done < <(list_count_tables "$1")
   cat <<SQL
 select format('select json_build_object(%L, count(*)) from only %I.%I', name, nspname, relname)
-from ($(print_table_list)) as tables ${wanted:+where name = any (array[$wanted])} order by 1 \gexec
+from ($(print_table_list)) as tables where $(is_counted name "$1") order by 1 \gexec
 SQL
 }
 
@@ -91,7 +110,9 @@ SQL
 # Every foreign key: {constraint, table, references, validated, orphans}. MATCH SIMPLE: a row with any null refers to
 # nothing. MATCH FULL: only a row with all nulls does, one with some is an orphan. A partitioned table is checked as a
 # whole; other tables without their children, as PostgreSQL enforces it. Compared with the key's own operators.
+# With 'unproved' only those that are NOT VALID or not enforced, which may rightly have orphans.
 print_foreign_keys() {
+  local wanted=${1:+and not k.convalidated}
   cat <<SQL
 select format('select json_build_object(''constraint'', %L, ''table'', %L, ''references'', %L, ''validated'', %L::boolean, '
   '''orphans'', count(*)) from %s %I.%I as child where (%s) and not exists (select from %s %I.%I as parent where %s)%s',
@@ -120,7 +141,7 @@ from (
     join pg_catalog.pg_namespace y on y.oid = x.oprnamespace) o on o.oid = pair.operator
   left join (select x.oid, x.collname, y.nspname from pg_catalog.pg_collation x
     join pg_catalog.pg_namespace y on y.oid = x.collnamespace) l on l.oid = pa.attcollation
-  where k.contype = 'f' and k.conparentid = 0
+  where k.contype = 'f' and k.conparentid = 0 $wanted
   group by k.oid, k.conname, k.convalidated, k.confmatchtype, cn.nspname, c.relname, c.relkind, pn.nspname, p.relname,
     p.relkind
 ) as keys order by child_name, constraint_name \gexec

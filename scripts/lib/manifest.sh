@@ -12,14 +12,17 @@ write_manifest() {
     --arg started "$started" --arg ended "$ended" --arg snapshot "$SNAPSHOT_ID" --arg file "$name" --arg called "$LABEL" \
     --argjson size "$(stat -c %s -- "$dump")" --arg sha256 "$DUMP_SHA256" --rawfile warnings "$work/dump.err" \
     --argjson dumpability "$DUMPABILITY" --arg compression "$COMPRESSION_USED" --arg wanted "$wanted" --argjson limited "$([[ -n $wanted ]] && echo true || echo false)" \
-    --slurpfile counts "$work/counts" --slurpfile newest "$work/newest" --slurpfile properties "$work/properties" '
+    --slurpfile counts "$work/counts" --slurpfile newest "$work/newest" --slurpfile properties "$work/properties" \
+    --slurpfile structure "$work/structure" --slurpfile keys "$work/keys" --slurpfile checksums "$work/checksums" '
     {format: $format, database: $database} + $properties[0] +
     {role: $role, machine: $machine, server_version: $server, client_version: $client,
      started: $started, ended: $ended, snapshot: $snapshot, file: $file,
      "label": (if $called == "" then null else $called end), size: $size, sha256: $sha256,
      compression: $compression, warnings: ($dumpability + ($warnings | split("\n") | map(select(. != "")))),
      counted: (if $limited then ($wanted | split("\n") | map(select(. != ""))) else "all" end),
-     tables: (($counts | add) // {}), newest: $newest}' >"$(partial_of "${dump%/*}/$name.json")"
+     tables: (($counts | add) // {}), newest: $newest, checksums: (($checksums | add) // {}),
+     structure: (reduce $structure[] as $things ({}; . * $things)),
+     orphans: ([$keys[] | {"\(.table) \(.constraint)": .orphans}] | add // {})}' >"$(partial_of "${dump%/*}/$name.json")"
 }
 
 # MANIFEST JQ-FILTER

@@ -56,10 +56,10 @@ print_session_settings() {
 set standard_conforming_strings = on;
 select set_config(name, value, false) from (values
   ('statement_timeout', '0'), ('lock_timeout', '0'), ('idle_in_transaction_session_timeout', '0'),
-  ('transaction_timeout', '0'), ('idle_session_timeout', '0'), ('search_path', ''), ('row_security', 'off'),
+  ('transaction_timeout', '0'), ('idle_session_timeout', '0'), ('search_path', ''), ('row_security', 'off'), ('lc_monetary', 'C'),
   ('timezone', 'UTC'), ('datestyle', 'ISO, YMD'), ('intervalstyle', 'iso_8601'), ('bytea_output', 'hex'),
   ('extra_float_digits', '1'), ('xmloption', 'content')
-) as wanted (name, value) join pg_settings using (name) \g /dev/null
+) as wanted (name, value) where exists (select from pg_settings where lower(pg_settings.name) = wanted.name) \g /dev/null
 begin isolation level repeatable read, read only;
 SQL
 }

@@ -2,7 +2,7 @@
 # The settings: read from the file that BACKUP_ENV names, checked before anything is touched.
 
 readonly SETTING_KEYS=(BACKUP_NAME BACKUP_ROLE BACKUP_DIRECTORY BACKUP_STATE BACKUP_SECRETS DATABASES RETENTION_DAYS
-  S3_BUCKET S3_PREFIX S3_REGION S3_ENDPOINT S3_CA_FILE NEWEST_RECORDS COUNT_TABLES COMPRESSION
+  S3_BUCKET S3_PREFIX S3_REGION S3_ENDPOINT S3_CA_FILE NEWEST_RECORDS COUNT_TABLES CHECKSUM_TABLES COMPRESSION
   LOCK_WAIT S3_STALL_SECONDS)
 
 load_settings() {
@@ -54,6 +54,7 @@ fill_defaults() {
   if [[ -z ${DATABASES+set} ]]; then DATABASES=(); fi
   if [[ -z ${NEWEST_RECORDS+set} ]]; then NEWEST_RECORDS=(); fi
   if [[ -z ${COUNT_TABLES+set} ]]; then COUNT_TABLES=(); fi
+  if [[ -z ${CHECKSUM_TABLES+set} ]]; then CHECKSUM_TABLES=(); fi
 }
 
 check_names() {
@@ -88,8 +89,16 @@ check_databases() {
       reject NEWEST_RECORDS "$entry" "'database|schema.table|time column|column,column'"
     fi
   done
-  for entry in "${COUNT_TABLES[@]}"; do
-    if [[ $entry != ?*.?* ]]; then reject COUNT_TABLES "$entry" "'schema.table' or 'database|schema.table'"; fi
+  check_tables COUNT_TABLES "${COUNT_TABLES[@]}"
+  check_tables CHECKSUM_TABLES "${CHECKSUM_TABLES[@]}"
+}
+
+# KEY ENTRY...
+check_tables() {
+  local key=$1 entry
+  shift
+  for entry in "$@"; do
+    if [[ $entry != ?*.?* ]]; then reject "$key" "$entry" "'schema.table' or 'database|schema.table'"; fi
   done
 }
 

@@ -29,12 +29,19 @@ open_snapshot() {
 
 # Starts to read the facts, beside pg_dump.
 begin_facts() {
-  local database=$1
+  local database=$1 checksums
+  mapfile -t checksums < <(choose_tables "$database" "${CHECKSUM_TABLES[@]}")
   tell_session < <(
     echo '\o :work/counts'
     print_table_counts "$database"
     echo '\o :work/newest'
     print_newest_records "$database"
+    echo '\o :work/structure'
+    print_structure "$database"
+    echo '\o :work/keys'
+    print_foreign_keys unproved
+    echo '\o :work/checksums'
+    print_checksums "${checksums[@]}"
     echo '\o :work/properties'
     print_properties
     echo '\o'

@@ -18,6 +18,7 @@ const settings: ContainerSettings = {
   retentionDays: 14,
   compression: "auto",
   countTables: [],
+  checksumTables: ["public.expenses"],
   newestRecords: [],
   s3Prefix: "ct2320/",
   ageRecipients: [],
@@ -81,6 +82,11 @@ describe("DatabaseBackup", () => {
       "trade-show-db-backup.service",
       "trade-show-db-backup.timer",
     ]);
+  });
+
+  it("passes settings on to backup.env", () => {
+    const env = commands(declared).find(({ name }) => name.endsWith("/backup.env"));
+    assert.match(String(env?.inputs.stdin), /^CHECKSUM_TABLES=\(\n {2}'public\.expenses'\n\)$/m);
   });
 
   it("applies and removes an artefact in short commands, its token on a line of its own", () => {
