@@ -22,7 +22,8 @@ write_line() {
 }
 
 is_journal() {
-  [[ -n ${JOURNAL_STREAM:-} && $(stat -L -c '%d:%i' /dev/fd/2 2>/dev/null || true) == "$JOURNAL_STREAM" ]]
+  # Asked of descriptor 2 itself, stat would answer for where its own complaints go.
+  [[ -n ${JOURNAL_STREAM:-} && $(stat -L -c '%d:%i' /dev/fd/3 3>&2 2>/dev/null || true) == "$JOURNAL_STREAM" ]]
 }
 
 say() { write_line 6 "$*"; }
