@@ -4,11 +4,11 @@
  */
 import * as fs from "node:fs";
 import * as path from "node:path";
-import { attempt } from "./command";
+import { attempt, installed } from "./command";
 import type { Engine } from "./engine";
 import { outside } from "./network";
 import { cache } from "./places";
-import { installStandIns } from "./providers/install";
+import { installLanguageHost, installStandIns } from "./providers/install";
 import { locked } from "./waiting";
 
 /** Versions of the official plugins, those of the npm packages. */
@@ -67,6 +67,15 @@ export function linkPlugins(home: string): Plugins {
     fs.renameSync(draft, path.join(folder(home, plugin), file));
   }
   return pluginsInUse();
+}
+
+/** A PATH with the official language host for Node, if there is one, else with the stand-in. */
+export async function languageHostPath(home: string): Promise<string> {
+  const usual = process.env.PATH ?? "";
+  if (await installed("pulumi-language-nodejs")) return usual;
+  const directory = path.join(home, "bin");
+  installLanguageHost(directory);
+  return `${directory}${path.delimiter}${usual}`;
 }
 
 /** Which plugins {@link linkPlugins} takes. */

@@ -14,7 +14,7 @@ import { attempt, CommandError, type Result } from "./command";
 import { engine, type Engine } from "./engine";
 import type { Network } from "./network";
 import { repository } from "./places";
-import { linkPlugins } from "./plugins";
+import { languageHostPath, linkPlugins } from "./plugins";
 import type { S3 } from "./s3";
 import { secretSettings, type Settings } from "./settings";
 import { StackConfig } from "./stackConfig";
@@ -168,6 +168,17 @@ export class LabStack {
   async cli(args: readonly string[], input?: string): Promise<Result> {
     const opened = await this.open();
     return this.pulumi(opened.engine, [...args, "--stack", this.name], input);
+  }
+
+  /**
+   * Runs the engine's command line on this stack as a user does: in this package's own directory, the program run by
+   * the language host. Answers whatever its exit code.
+   */
+  async asUser(args: readonly string[]): Promise<Result> {
+    const { engine } = await this.open();
+    const place = ["--stack", this.name, "--config-file", this.config.file, "--non-interactive"];
+    const env = { ...process.env, ...environment(this.lab), PATH: await languageHostPath(home(this.lab)) };
+    return attempt([engine.program, ...args, ...place], { cwd: repository, env });
   }
 
   private async pulumi(engine: Engine, args: readonly string[], input?: string): Promise<Result> {

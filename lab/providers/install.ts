@@ -24,17 +24,28 @@ export interface StandInPlugin {
 export function installStandIns(pulumiHome: string): StandInPlugin[] {
   return Object.entries(PLUGINS).map(([name, version]) => {
     const directory = path.join(pulumiHome, "plugins", `resource-${name}-v${version}`);
-    const program = path.join(directory, `pulumi-resource-${name}`);
-    fs.mkdirSync(directory, { recursive: true });
-    // Never overwritten in place: an engine may be starting it right now.
-    const draft = `${program}.${process.pid}`;
-    fs.writeFileSync(draft, standInLauncher(name), { mode: 0o755 });
-    fs.renameSync(draft, program);
+    install(name, path.join(directory, `pulumi-resource-${name}`));
     return { name, version, directory };
   });
 }
 
-/** Text of the program `pulumi-resource-<name>`: a shell script, to be written with mode 0755. */
+/**
+ * Writes `pulumi-language-nodejs`. May be run any number of times.
+ * @param directory what the engine is to have on its PATH
+ */
+export function installLanguageHost(directory: string): void {
+  install("nodejs", path.join(directory, "pulumi-language-nodejs"));
+}
+
+function install(name: string, program: string): void {
+  fs.mkdirSync(path.dirname(program), { recursive: true });
+  // Never overwritten in place: an engine may be starting it right now.
+  const draft = `${program}.${process.pid}`;
+  fs.writeFileSync(draft, standInLauncher(name), { mode: 0o755 });
+  fs.renameSync(draft, program);
+}
+
+/** Text of a stand-in's program: a shell script, to be written with mode 0755. */
 export function standInLauncher(name: string): string {
   const main = path.join(compile(), name, "main.js");
   return `#!/bin/sh
