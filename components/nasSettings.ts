@@ -39,7 +39,8 @@ export function readNas(reader: SettingsReader, vmid: number): NasSettings | und
   const retentionDays = reader.integer("nasRetentionDays", 0, 36_500);
   if (host === undefined) return undefined;
   for (const [key, value] of Object.entries(given)) {
-    if (value === undefined) reader.problem(key, "", "set: nasHost is, and nothing can be copied there without it");
+    if (value === undefined)
+      reader.problem(key, undefined, "a value: nasHost is set, and nothing can be copied there without it");
   }
   const { nasUser: user = "", nasHostKey: hostKey = "", nasPrivateKey: privateKey = "" } = given;
   return {

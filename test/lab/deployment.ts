@@ -8,7 +8,7 @@ import type { ContainerOptions } from "../../lab/container";
 
 export interface DeploymentOptions extends ContainerOptions {
   /** Over what `settingsFor` gives. */
-  readonly settings?: Settings;
+  readonly settings?: Settings | ((lab: Lab) => Settings);
   /** Rows of the sample database's table of expenses. Default 2,000: enough for what is not about size. */
   readonly expenses?: number;
 }
@@ -25,7 +25,7 @@ export class Deployment {
     const lab = await Lab.open(process.env.PGBACKUP_LAB ?? "test");
     await lab.createContainer(vmid, { ...options, fresh: true });
     await lab.createSampleDatabase(vmid, { database: "expense_app_production", expenses });
-    const given = { ...settingsFor(lab, vmid), ...settings };
+    const given = { ...settingsFor(lab, vmid), ...(typeof settings === "function" ? settings(lab) : settings) };
     const stack = lab.stack(`test-${vmid}`, given);
     await stack.cancel(); // what a run that was cut off has left
     await stack.forget();

@@ -3,11 +3,13 @@ import * as assert from "node:assert/strict";
 import { spawn, type ChildProcess } from "node:child_process";
 import * as fs from "node:fs";
 import { passphrase } from "../../lab/stack";
+import { nasFacts } from "../../lab/settings";
 import { until } from "../../lab/waiting";
 import { changed, Deployment } from "./deployment";
 
 const vmid = 2343;
 const secretsFile = "/etc/trade-show-app/backup-secrets.env";
+const nasKeyFile = "/etc/trade-show-app/nas-key";
 
 /** What the finders are tried with. */
 const planted = "Planted+Secret/0123456789abcdefghijklmnop";
@@ -27,11 +29,11 @@ describe("secrets", function () {
   let logged: number;
 
   before(async () => {
-    deployment = await Deployment.create(vmid);
+    deployment = await Deployment.create(vmid, { settings: nasFacts });
     sampler = await ProcessList.watch();
     logged = fs.statSync(sshdLog()).size;
     await deployment.stack.up({ diff: true, onOutput: listen });
-    secrets = [await bucketSecret(), ownSecret, passphrase, ...privateKeyLines()];
+    secrets = [await bucketSecret(), ownSecret, passphrase, ...privateKeyLines(), ...nasKeyLines()];
     assert.ok(secrets.every((secret) => secret.length >= 20));
     await deployment.type(`pct exec ${vmid} -- systemctl start trade-show-db-backup.service`);
     await deployment.stack.preview({ diff: true, onOutput: listen });
@@ -53,7 +55,9 @@ describe("secrets", function () {
 
   it("are not in the stack's configuration file", () => {
     const text = fs.readFileSync(deployment.stack.config.file, "utf8");
-    assert.match(text, /pgbackup:privateKey:\n +secure: v1:/);
+    for (const name of ["privateKey", "nasPrivateKey"]) {
+      assert.match(text, new RegExp(`pgbackup:${name}:\\n +secure: v1:`));
+    }
     assert.deepEqual(found(text), []);
   });
 
@@ -91,9 +95,11 @@ describe("secrets", function () {
     assert.deepEqual(found(sampler.text), [planted]);
   });
 
-  it("are in no file of the container that others may read, and the key in one file only", async () => {
+  it("are in no file of the container that others may read, and each key in one file only", async () => {
     assert.deepEqual(await filesWith(secrets, ["-perm", "-o=r"]), []);
     assert.deepEqual(await filesWith([await bucketSecret()]), [secretsFile]);
+    assert.deepEqual(await filesWith(nasKeyLines()), [nasKeyFile]);
+    assert.deepEqual(await filesWith(privateKeyLines()), []);
     const oops = ["/srv/oops", "/run/oops", "/dev/shm/oops", "/var/tmp/oops"];
     for (const file of oops) await deployment.run(["sh", "-c", `umask 022; echo ${planted} >${file}`]);
     assert.deepEqual(await filesWith([planted], ["-perm", "-o=r"]), [...oops].sort());
@@ -102,12 +108,14 @@ describe("secrets", function () {
   });
 
   it("are closed to every account but the job's", async () => {
-    for (const user of ["nobody", "postgres"]) {
-      const { code, stderr } = await deployment.lab.exec(vmid, ["cat", secretsFile], { user });
-      assert.equal(code, 1);
-      assert.match(stderr, /Permission denied/);
+    for (const file of [secretsFile, nasKeyFile]) {
+      for (const user of ["nobody", "postgres"]) {
+        const { code, stderr } = await deployment.lab.exec(vmid, ["cat", file], { user });
+        assert.equal(code, 1);
+        assert.match(stderr, /Permission denied/);
+      }
+      await deployment.run(["cat", file], "trade_show_backup_prod");
     }
-    await deployment.run(["cat", secretsFile], "trade_show_backup_prod");
   });
 
   it("are neither in the host's sshd log nor in the environment of its sessions", async () => {
@@ -159,9 +167,17 @@ describe("secrets", function () {
     return /^S3_SECRET_ACCESS_KEY='(.+)'$/m.exec(text)?.[1] ?? assert.fail("no secret key");
   }
 
-  /** The lines of the private key that hold secret numbers. */
   function privateKeyLines(): string[] {
-    const lines = deployment.lab.host.privateKey.split("\n").filter((line) => !line.startsWith("-----"));
+    return secretLines(deployment.lab.host.privateKey);
+  }
+
+  function nasKeyLines(): string[] {
+    return secretLines(deployment.lab.nas.server.privateKey);
+  }
+
+  /** The lines of a private key that hold secret numbers. */
+  function secretLines(key: string): string[] {
+    const lines = key.split("\n").filter((line) => !line.startsWith("-----"));
     // The first line and a half repeat the public key.
     return lines.slice(2).filter((line) => line.length >= 20);
   }

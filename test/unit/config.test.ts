@@ -172,7 +172,8 @@ describe("config", () => {
     assert.deepEqual(
       problems({ nasHost: "nas.example.lan" }),
       ["nasUser", "nasHostKey", "nasPrivateKey"].map(
-        (key) => `project:${key} is ""; right would be set: nasHost is, and nothing can be copied there without it.`,
+        (key) =>
+          `project:${key} is not set; right would be a value: nasHost is set, and nothing can be copied there without it.`,
       ),
     );
   });
