@@ -55,7 +55,10 @@ WantedBy=timers.target
       assert.match(full, new RegExp(`^${option}=`, "m"));
       assert.doesNotMatch(basic, new RegExp(`^${option}=`, "m"));
     }
-    for (const text of [full, basic]) assert.match(text, /^User=a\nGroup=a\nExecStart=\/c$/m);
+    for (const text of [full, basic]) {
+      assert.match(text, /^User=a\nGroup=a\nExecStart=\/c$/m);
+      assert.match(text, /^SystemCallFilter=~@privileged @resources\nSystemCallErrorNumber=EPERM$/m);
+    }
     assert.match(basic, /^NoNewPrivileges=yes$/m);
   });
 
