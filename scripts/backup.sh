@@ -217,7 +217,7 @@ report_dump() {
     if ! jq -e --arg table "$warning" '.checksums | has($table)' -- "$manifest" >/dev/null; then
       warn "CHECKSUM_TABLES names '$warning', which this database does not have"
     fi
-  done < <(choose_tables "$LOG_SUBJECT" "${CHECKSUM_TABLES[@]}")
+  done < <(list_tables_of "$LOG_SUBJECT" "${CHECKSUM_TABLES[@]}")
   say "dumped and verified: ${manifest%.json}, $(format_size "$(read_manifest "$manifest" .size)")," \
     "$(read_manifest "$manifest" '"\(.tables | length) tables, \([.tables[]] | add // 0) rows, SHA-256 \(.sha256)"')"
 }

@@ -42,10 +42,10 @@ SQL
 }
 
 # The tables whose rows are counted in this database, one a line; none: all of them.
-list_count_tables() { choose_tables "$1" "${COUNT_TABLES[@]}"; }
+list_count_tables() { list_tables_of "$1" "${COUNT_TABLES[@]}"; }
 
 # DATABASE ENTRY...: of 'schema.table' and 'database|schema.table', the tables that concern it, one a line.
-choose_tables() {
+list_tables_of() {
   local database=$1 entry other
   shift
   for entry in "$@"; do

@@ -30,7 +30,7 @@ open_snapshot() {
 # Starts to read the facts, beside pg_dump.
 begin_facts() {
   local database=$1 checksums
-  mapfile -t checksums < <(choose_tables "$database" "${CHECKSUM_TABLES[@]}")
+  mapfile -t checksums < <(list_tables_of "$database" "${CHECKSUM_TABLES[@]}")
   tell_session < <(
     echo '\o :work/counts'
     print_table_counts "$database"
