@@ -10,6 +10,10 @@ export interface BackupScheduleArgs {
   readonly account: string;
   readonly command: string;
   readonly writable: readonly string[];
+  /** Names or addresses of all hosts the job talks to; it is kept from others where that can be enforced. */
+  readonly hosts: readonly string[];
+  /** Time span after which a run is ended. */
+  readonly timeLimit: string;
   readonly calendar: string;
   readonly jitter: string;
   /** What has to stand in the container before. */
@@ -23,7 +27,7 @@ export class BackupSchedule extends pulumi.ComponentResource {
 
   constructor(name: string, args: BackupScheduleArgs, opts?: pulumi.ComponentResourceOptions) {
     super("pgbackup:index:BackupSchedule", name, {}, opts);
-    const { container, account, command, writable, calendar, jitter, after } = args;
+    const { container, account, command, writable, hosts, timeLimit, calendar, jitter, after } = args;
     const description = `Backup of ${args.databases.length === 1 ? "database" : "databases"} ${describe(args.databases)}`;
     this.service = `${args.name}-backup.service`;
     this.timer = `${args.name}-backup.timer`;
@@ -31,7 +35,15 @@ export class BackupSchedule extends pulumi.ComponentResource {
     const service = container.declare(
       systemdUnit({
         unit: this.service,
-        content: renderServiceUnit({ description, account, command, writable, sandbox: container.sandbox }),
+        content: renderServiceUnit({
+          description,
+          account,
+          command,
+          writable,
+          hosts,
+          timeLimit,
+          sandbox: container.sandbox,
+        }),
         wanted: "on-demand",
       }),
       { parent: this, dependsOn: [...after] },

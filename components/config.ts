@@ -39,6 +39,10 @@ export interface ContainerSettings {
   readonly calendar: string;
   /** Time span of systemd.time(7). */
   readonly jitter: string;
+  /** Time span of systemd.time(7) after which a run is ended. */
+  readonly timeLimit: string;
+  /** How the job is sandboxed: `auto` is what the container permits, `basic` never has a file system view of its own. */
+  readonly hardening: Hardening;
   readonly retentionDays: number;
   /** `auto`, `none`, `gzip[:level]` or `zstd[:level]`. */
   readonly compression: string;
@@ -57,6 +61,10 @@ export interface ContainerSettings {
   /** What a night does when a target cannot be reached beforehand. */
   readonly unreachableTarget: "refuse" | "local";
 }
+
+const HARDENINGS = ["auto", "full", "basic"] as const;
+
+export type Hardening = (typeof HARDENINGS)[number];
 
 export interface S3Key {
   readonly accessKeyId: string;
@@ -137,6 +145,8 @@ function readContainer(reader: SettingsReader): ContainerSettings {
     backupDirectory: readPath(reader, "backupDirectory"),
     calendar: `${readCalendar(reader)} ${reader.text("timeZone", /^[A-Za-z][A-Za-z0-9_+/-]*$/, 'a time zone of tzdata, e.g. "Europe/Berlin"')}`,
     jitter: reader.text("jitter", /^[0-9][0-9a-z. ]*$/, 'a time span of systemd.time(7), e.g. "0" or "10min"'),
+    timeLimit: reader.text("timeLimit", /^[1-9][0-9a-z. ]*$/, 'a time span of systemd.time(7), e.g. "12h" or "90min"'),
+    hardening: reader.choice("hardening", HARDENINGS),
     retentionDays: reader.integer("retentionDays", 1, 36_500),
     compression: reader.text(
       "compression",

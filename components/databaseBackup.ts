@@ -8,6 +8,7 @@ import { BackupScript } from "./backupScript";
 import { BackupWriter } from "./backupWriter";
 import type { ContainerSettings } from "./config";
 import { Container, type Knowledge, type Memory } from "./container";
+import { chooseSandbox } from "./knowledge";
 import type { NasSettings } from "./nasSettings";
 import type { BucketFacts, NasFacts } from "./render/offHostCopies";
 import { renderRunbook, type RunbookFacts } from "./render/runbook";
@@ -36,7 +37,11 @@ export class DatabaseBackup extends pulumi.ComponentResource {
     const parent = { parent: this };
     const stateDirectory = `/var/lib/${settings.name}`;
 
-    const container = new Container(name, { ...settings, knowledge }, parent);
+    const container = new Container(
+      name,
+      { ...settings, knowledge, sandbox: chooseSandbox(settings.hardening, knowledge.sandbox) },
+      parent,
+    );
     const backupRole = new BackupRole(name, { container, role, databases }, parent);
     const directories = new BackupDirectory(
       name,
@@ -61,6 +66,8 @@ export class DatabaseBackup extends pulumi.ComponentResource {
       },
       parent,
     );
+    const writable = [backupDirectory, stateDirectory];
+    const hosts = listHosts(settings, offHost);
     const schedule = new BackupSchedule(
       name,
       {
@@ -68,7 +75,8 @@ export class DatabaseBackup extends pulumi.ComponentResource {
         container,
         account: role,
         command: script.commands.backup,
-        writable: [backupDirectory, stateDirectory],
+        writable,
+        hosts,
         after: [backupRole.role, ...directories.artefacts, ...environment.artefacts, ...script.artefacts],
       },
       parent,
@@ -86,6 +94,7 @@ export class DatabaseBackup extends pulumi.ComponentResource {
       backupDirectory,
       calendar: settings.calendar,
       retentionDays: settings.retentionDays,
+      sandbox: { sandbox: container.sandbox, writable, hosts, ownAccount: true },
       offHost: {
         s3: offHost && describeBucket(settings, offHost),
         nas: settings.nas && describeNas(settings, settings.nas),
@@ -96,6 +105,16 @@ export class DatabaseBackup extends pulumi.ComponentResource {
     this.memory = pulumi.all(container.tokens).apply((tokens) => ({ sandbox: knowledge.sandbox, tokens }));
     this.registerOutputs();
   }
+}
+
+/** The hosts that the nightly job talks to. */
+function listHosts({ nas }: ContainerSettings, bucket?: BackupBucket): string[] {
+  const hosts = nas ? [nas.host] : [];
+  if (bucket) {
+    const { region, endpoint = `https://s3.${region}.amazonaws.com` } = bucket.settings;
+    hosts.push(new URL(endpoint).hostname.replace(/^\[|\]$/g, ""));
+  }
+  return hosts;
 }
 
 function declareTarget(

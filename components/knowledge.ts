@@ -1,6 +1,6 @@
 import * as pulumi from "@pulumi/pulumi";
-import type { ContainerSettings, Settings } from "./config";
-import { type Knowledge, probe, rememberLastDeployment } from "./container";
+import type { ContainerSettings, Hardening, Settings } from "./config";
+import { type Knowledge, probe, rememberLastDeployment, type Sandbox } from "./container";
 
 /** Output of the stack that later previews without access to the host compare with. */
 export const MEMORY = "memory";
@@ -12,13 +12,20 @@ export const MEMORY = "memory";
  * @throws pulumi.RunError for the first container that cannot be deployed to, in words.
  */
 export async function learn(settings: Settings): Promise<(container: ContainerSettings) => Knowledge> {
-  if (!settings.driftDetection) {
-    void pulumi.log.warn(
-      "driftDetection is off: what changed in the containers since the last `pulumi up` is not shown.",
-    );
-    const remembered = await rememberLastDeployment(MEMORY);
-    return ({ label }) => remembered(label);
-  }
+  const known = await (settings.driftDetection ? askContainers(settings) : rememberContainers());
+  for (const container of settings.containers) checkSandbox(container, known(container).sandbox);
+  return known;
+}
+
+async function rememberContainers(): Promise<(container: ContainerSettings) => Knowledge> {
+  void pulumi.log.warn(
+    "driftDetection is off: what changed in the containers since the last `pulumi up` is not shown.",
+  );
+  const remembered = await rememberLastDeployment(MEMORY);
+  return ({ label }) => remembered(label);
+}
+
+async function askContainers(settings: Settings): Promise<(container: ContainerSettings) => Knowledge> {
   const answers = new Map(
     await Promise.all(settings.containers.map(async (container) => [container, await probe(container)] as const)),
   );
@@ -27,4 +34,24 @@ export async function learn(settings: Settings): Promise<(container: ContainerSe
     if (!knowledge) throw new RangeError(`container ${container.vmid} is none of the settings that were learnt about`);
     return knowledge;
   };
+}
+
+/** How units are sandboxed in a container that permits that much. */
+export function chooseSandbox(hardening: Hardening, permitted: Sandbox): Sandbox {
+  return hardening === "basic" ? "basic" : permitted;
+}
+
+function checkSandbox({ vmid, hardening }: ContainerSettings, permitted: Sandbox): void {
+  if (permitted === "full") return;
+  const why = `container ${vmid} may not mount, so its units cannot have a file system view of their own`;
+  const remedy = `on the host, \`pct set ${vmid} --features nesting=1\` and a restart of the container change that`;
+  if (hardening === "full") {
+    throw new pulumi.RunError(`hardening is "full", but ${why}; right would be "auto" or "basic", or ${remedy}.`);
+  }
+  if (hardening === "auto") {
+    void pulumi.log.warn(
+      `The backup runs with basic hardening: ${why}. It can read and write what file modes allow its account. ` +
+        `To have it all, ${remedy}; to accept it, set hardening to basic.`,
+    );
+  }
 }

@@ -94,6 +94,15 @@ export class SettingsReader {
     return "";
   }
 
+  /** One of a few words, the first of which stands for a wrong one. */
+  choice<T extends string>(key: string, words: readonly [T, ...T[]]): T {
+    const value = this.raw(key);
+    const [first] = words;
+    const found = words.find((word) => word === value);
+    if (found === undefined) this.problem(key, value, `one of ${words.join(", ")}`);
+    return found ?? first;
+  }
+
   integer(key: string, least: number, most: number): number {
     const value = this.raw(key);
     const number = typeof value === "string" && /^-?\d+$/.test(value) ? Number(value) : value;

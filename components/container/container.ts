@@ -4,13 +4,15 @@ import { shellWord } from "../render/quote";
 import { AGENT, AGENT_PATH } from "./agent";
 import { type Artefact, file } from "./artefact";
 import type { Connection } from "./connection";
-import { artefactId, type Knowledge } from "./drift";
+import { artefactId, type Knowledge, type Sandbox } from "./drift";
 
 export interface ContainerArgs {
   readonly connection: Connection;
   readonly vmid: number;
   /** What the probe found there. */
   readonly knowledge: Knowledge;
+  /** How its units are to be sandboxed: no more than it permits. */
+  readonly sandbox: Sandbox;
 }
 
 /**
@@ -41,9 +43,9 @@ export class Container extends pulumi.ComponentResource {
     this.registerOutputs();
   }
 
-  /** What the probe found of systemd's sandboxing in the container. */
-  get sandbox(): Knowledge["sandbox"] {
-    return this.args.knowledge.sandbox;
+  /** How units in the container are sandboxed. */
+  get sandbox(): Sandbox {
+    return this.args.sandbox;
   }
 
   /** Declares an artefact. It is applied after the agent and whatever `opts.dependsOn` names, removed before. */

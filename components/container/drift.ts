@@ -27,6 +27,7 @@ export type Sandbox = "full" | "basic";
 
 /** What is known of the container before anything is declared. */
 export interface Knowledge {
+  /** The most it permits. */
   readonly sandbox: Sandbox;
   /**
    * The token to declare an artefact with: the one it was last applied with, if it still stands as it was left and was
@@ -48,6 +49,8 @@ export interface ProbeRequest {
   readonly calendar: string;
   /** Time span. */
   readonly jitter: string;
+  /** Time span. */
+  readonly timeLimit: string;
 }
 
 /**
@@ -57,8 +60,8 @@ export interface ProbeRequest {
  * container, PostgreSQL, databases, schedule.
  */
 export async function probe(request: ProbeRequest): Promise<Knowledge> {
-  const { connection, vmid, calendar, jitter, databases } = request;
-  const words = ["probe", calendar, jitter, ...databases].map(shellWord).join(" ");
+  const { connection, vmid, calendar, jitter, timeLimit, databases } = request;
+  const words = ["probe", calendar, jitter, timeLimit, ...databases].map(shellWord).join(" ");
   const answer = await runOnHost(
     connection,
     `pct exec ${vmid} -- bash --norc -c 'eval "$(cat)"' agent ${words}`,
@@ -99,6 +102,8 @@ function explainProblem([, kind, text = ""]: Fact, facts: readonly Fact[], reque
       return `schedule: systemd in ${where} does not understand ${JSON.stringify(request.calendar)} (with timeZone): ${said}. Right is e.g. "*-*-* 02:00:00" with a time zone of tzdata, e.g. "Europe/Berlin".`;
     case "jitter":
       return `jitter: systemd in ${where} does not understand ${JSON.stringify(request.jitter)}: ${said}. Right is e.g. "0" or "10min".`;
+    case "timeLimit":
+      return `timeLimit: systemd in ${where} does not understand ${JSON.stringify(request.timeLimit)}: ${said}. Right is e.g. "12h" or "90min".`;
     case "database": {
       const [, list = ""] = facts.find(([name]) => name === "databases") ?? [];
       return `databases: ${where} has no database ${JSON.stringify(said)}. It has: ${decode(list).split("\n").join(", ")}.`;

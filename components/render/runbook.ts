@@ -1,5 +1,6 @@
 import { type OffHostFacts, renderOffHost } from "./offHostCopies";
 import { connectionName, shellWord } from "./quote";
+import { describeSandbox, type SandboxArgs } from "./sandbox";
 
 /** What the runbook is rendered from, and what other programs read from the stack's outputs. Holds no secret. */
 export interface RunbookFacts {
@@ -14,6 +15,8 @@ export interface RunbookFacts {
   readonly backupDirectory: string;
   readonly calendar: string;
   readonly retentionDays: number;
+  /** How the nightly job is sandboxed. */
+  readonly sandbox: SandboxArgs;
   readonly offHost: OffHostFacts;
 }
 
@@ -25,6 +28,7 @@ export function renderRunbook(facts: RunbookFacts): string {
     restore(facts),
     byHand(facts),
     renderOffHost(facts.offHost),
+    confinement(facts),
     trouble(facts),
   ].join("\n");
 }
@@ -117,6 +121,15 @@ ${lines.map((line) => `    ${line}`).join("\n")}
 
 Manual dumps (\`manual_*\`) are never removed by the nightly job. Roles and their memberships, without passwords, are
 beside each night's dumps: \`globals_<time>.sql\`.
+`;
+}
+
+function confinement(facts: RunbookFacts): string {
+  return `## What the nightly job can do
+
+It runs as ${facts.role}, which owns nothing but its dumps, at low priority, and never twice at once.
+
+${describeSandbox(facts.sandbox)}
 `;
 }
 

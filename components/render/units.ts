@@ -1,55 +1,20 @@
-export interface ServiceUnitArgs {
+import { renderSandbox, type SandboxArgs } from "./sandbox";
+
+export interface ServiceUnitArgs extends Omit<SandboxArgs, "ownAccount"> {
   readonly description: string;
-  /** Account and group the job runs as. */
+  /** Account and group the job runs as; nobody else's. */
   readonly account: string;
   readonly command: string;
-  /** Directories the job writes to. */
-  readonly writable: readonly string[];
-  /**
-   * `full`: with a file system view of its own. `basic`: without what a container that may not mount refuses (it would
-   * fail every start with 226/NAMESPACE).
-   */
-  readonly sandbox: "full" | "basic";
+  /** Time span after which a run is ended, as systemd.time(7) has it. */
+  readonly timeLimit: string;
 }
 
 /**
- * Options that systemd enforces by system call filters and capabilities: they work in every container. A forbidden call
- * is refused rather than the end of its program, because every Go program, age for one, begins with one (prlimit64).
+ * Renders the service that runs one backup. It is started by its timer, or by hand; while it runs, another start joins
+ * that run. Its database's users come first, for the processor and for the disk.
  */
-const BASIC = `NoNewPrivileges=yes
-CapabilityBoundingSet=
-AmbientCapabilities=
-RestrictSUIDSGID=yes
-RestrictRealtime=yes
-RestrictNamespaces=yes
-RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
-LockPersonality=yes
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-SystemCallFilter=~@privileged @resources
-SystemCallErrorNumber=EPERM
-MemoryDenyWriteExecute=yes
-UMask=0027`;
-
-/** Options that give the job a file system view of its own. */
-function fullSandbox(writable: readonly string[]): string {
-  return `ProtectSystem=strict
-ReadWritePaths=${writable.join(" ")}
-ProtectHome=yes
-PrivateTmp=yes
-PrivateDevices=yes
-ProtectProc=invisible
-ProcSubset=pid
-ProtectClock=yes
-ProtectHostname=yes
-ProtectControlGroups=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes`;
-}
-
-/** Renders the service that runs one backup. It is started by its timer, or by hand. */
-export function renderServiceUnit({ description, account, command, writable, sandbox }: ServiceUnitArgs): string {
+export function renderServiceUnit(args: ServiceUnitArgs): string {
+  const { description, account, command, timeLimit } = args;
   return `# Managed by pulumi up (pgbackup).
 [Unit]
 Description=${description}
@@ -61,12 +26,11 @@ Type=oneshot
 User=${account}
 Group=${account}
 ExecStart=${command}
-TimeoutStartSec=12h
+TimeoutStartSec=${timeLimit}
 Nice=10
 IOSchedulingClass=idle
 
-${BASIC}
-${sandbox === "full" ? fullSandbox(writable) : "# This container may not mount (nesting=1 is off): no file system view of its own."}
+${renderSandbox({ ...args, ownAccount: true })}
 `;
 }
 

@@ -1,8 +1,8 @@
-/** The container goes down: over the timer's hour, in the middle of a backup; and one that may not mount. */
+/** The container goes down: over the timer's hour, in the middle of a backup. */
 import * as assert from "node:assert/strict";
 import { ListObjectsV2Command } from "@aws-sdk/client-s3";
 import { until } from "../../lab/waiting";
-import { changed, Deployment, warnings } from "./deployment";
+import { Deployment } from "./deployment";
 
 const dumps = "/var/backups/trade-show-app";
 const service = "trade-show-db-backup.service";
@@ -148,56 +148,6 @@ describe("reboot", function () {
       );
       assert.equal((await deployed.shell("ls -A /var/lib/trade-show-db")).trim(), "lock\noff-host\nrestore.lock");
       await deployed.expectClean();
-    });
-  });
-
-  describe("a container that may not mount", () => {
-    const vmid = 2358;
-    let deployed: Deployment;
-
-    before(async () => {
-      deployed = await Deployment.create(vmid, { nesting: false });
-    });
-
-    after(() => deployed.remove());
-
-    it("gets a unit that says so, and it backs up", async () => {
-      const outcome = await deployed.stack.up();
-      assert.ok(changed(outcome).includes(`create ${service}`));
-      assert.deepEqual(warnings(outcome), []);
-      await deployed.expectClean();
-      const unit = await deployed.shell(`systemctl cat ${service}`);
-      assert.match(unit, /^# This container may not mount \(nesting=1 is off\): no file system view of its own\.$/m);
-      assert.doesNotMatch(unit, /^(ProtectSystem|PrivateTmp|ProtectHome|PrivateDevices|ProtectProc)=/m);
-      for (const option of ["NoNewPrivileges=yes", "CapabilityBoundingSet=", "SystemCallFilter=@system-service"])
-        assert.ok(unit.includes(`\n${option}\n`), option);
-      await deployed.run(["systemctl", "start", service]);
-      const journal = await deployed.shell(`journalctl -o cat -u ${service}`);
-      assert.match(journal, /the night succeeded/);
-      assert.doesNotMatch(journal, /226|NAMESPACE|243|CREDENTIALS/);
-      assert.equal((await listDumps(deployed)).length, 2);
-      assert.equal((await listCopies(deployed)).length, 2);
-    });
-
-    it("would have failed with the full sandbox: the lab's lack of nesting is real", async () => {
-      const { code } = await deployed.lab.exec(vmid, [
-        "systemd-run",
-        "--wait",
-        "--quiet",
-        "-p",
-        "ProtectSystem=strict",
-        "true",
-      ]);
-      assert.equal(code, 226);
-    });
-
-    it("is given the full sandbox once it may", async () => {
-      await deployed.lab.createContainer(vmid, { fresh: true });
-      await deployed.lab.createSampleDatabase(vmid, { database, expenses: 2_000 });
-      await deployed.stack.up();
-      await deployed.expectClean();
-      assert.match(await deployed.shell(`systemctl cat ${service}`), /^ProtectSystem=strict$/m);
-      await deployed.run(["systemctl", "start", service]);
     });
   });
 });

@@ -15,6 +15,8 @@ const settings: ContainerSettings = {
   backupDirectory: "/var/backups/trade-show-app",
   calendar: "*-*-* 02:00:00 UTC",
   jitter: "0",
+  timeLimit: "12h",
+  hardening: "auto",
   retentionDays: 14,
   compression: "auto",
   countTables: [],

@@ -3,6 +3,7 @@ import { renderEnvironment } from "../../components/render/environment";
 import { renderLauncher } from "../../components/render/launcher";
 import { renderRoleSql } from "../../components/render/roleSql";
 import { renderRunbook, type RunbookFacts } from "../../components/render/runbook";
+import { describeSandbox, renderSandbox } from "../../components/render/sandbox";
 import { renderServiceUnit, renderTimerUnit } from "../../components/render/units";
 
 describe("render", () => {
@@ -46,20 +47,58 @@ WantedBy=timers.target
     );
   });
 
+  const service = {
+    description: "d",
+    account: "a",
+    command: "/c",
+    timeLimit: "90min",
+    writable: ["/w", "/v"],
+    hosts: ["nas.example.lan"],
+  };
+
   it("a service that asks for no mount where the container may not", () => {
-    const args = { description: "d", account: "a", command: "/c", writable: ["/w", "/v"] };
-    const full = renderServiceUnit({ ...args, sandbox: "full" });
-    const basic = renderServiceUnit({ ...args, sandbox: "basic" });
-    assert.match(full, /^ProtectSystem=strict\nReadWritePaths=\/w \/v$/m);
+    const full = renderServiceUnit({ ...service, sandbox: "full" });
+    const basic = renderServiceUnit({ ...service, sandbox: "basic" });
+    assert.match(full, /^ReadWritePaths=\/w \/v$/m);
     for (const option of ["ProtectSystem", "PrivateTmp", "ProtectHome", "PrivateDevices", "ProtectProc"]) {
       assert.match(full, new RegExp(`^${option}=`, "m"));
       assert.doesNotMatch(basic, new RegExp(`^${option}=`, "m"));
     }
     for (const text of [full, basic]) {
-      assert.match(text, /^User=a\nGroup=a\nExecStart=\/c$/m);
+      assert.match(text, /^User=a\nGroup=a\nExecStart=\/c\nTimeoutStartSec=90min\nNice=10\nIOSchedulingClass=idle$/m);
+      assert.match(text, /^NoNewPrivileges=yes$/m);
       assert.match(text, /^SystemCallFilter=~@privileged @resources\nSystemCallErrorNumber=EPERM$/m);
     }
-    assert.match(basic, /^NoNewPrivileges=yes$/m);
+  });
+
+  it("a service that reaches no more addresses than it needs", () => {
+    const render = (...hosts: string[]) =>
+      renderServiceUnit({ ...service, hosts, sandbox: "basic" })
+        .split("\n")
+        .filter((line) => /Address/.test(line));
+    assert.deepEqual(render(), ["RestrictAddressFamilies=AF_UNIX"]);
+    const families = "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6";
+    assert.deepEqual(render("10.0.0.9", "fd00::1", "10.0.0.9"), [
+      families,
+      "IPAddressDeny=any",
+      "IPAddressAllow=10.0.0.9 fd00::1",
+    ]);
+    assert.deepEqual(render("10.0.0.9", "nas.example.lan"), [families]);
+  });
+
+  it("shared memory of postgres is not taken along with a service that runs as postgres", () => {
+    const args = { sandbox: "full", writable: ["/w"], hosts: [] } as const;
+    assert.match(renderSandbox({ ...args, ownAccount: true }), /^RemoveIPC=yes$/m);
+    assert.doesNotMatch(renderSandbox({ ...args, ownAccount: false }), /RemoveIPC/);
+  });
+
+  it("in words what of the sandbox is not enforced", () => {
+    const describe = (sandbox: "full" | "basic", ...hosts: string[]) =>
+      describeSandbox({ sandbox, writable: ["/w"], hosts, ownAccount: true }).match(/\*\*Not enforced\*\*[^,:]*/g) ??
+      [];
+    assert.deepEqual(describe("full"), []);
+    assert.deepEqual(describe("full", "10.0.0.9"), ["**Not enforced** in an unprivileged container"]);
+    assert.deepEqual(describe("basic", "nas"), ["**Not enforced** here", "**Not enforced**"]);
   });
 
   it("SQL with every name quoted", () => {
@@ -81,6 +120,7 @@ WantedBy=timers.target
     backupDirectory: "/var/backups/trade-show-app",
     calendar: "*-*-* 02:00:00 UTC",
     retentionDays: 14,
+    sandbox: { sandbox: "full", writable: ["/var/backups/trade-show-app"], hosts: [], ownAccount: true },
     offHost: { ageRecipients: [] },
   };
 

@@ -46,10 +46,11 @@ check_sandbox() {
   if unshare --mount --propagation slave sh -c 'mount -t tmpfs none /mnt' 2>/dev/null; then echo 'sandbox full'; else echo 'sandbox basic'; fi
 }
 
-probe() { # CALENDAR JITTER DATABASE…
+probe() { # CALENDAR JITTER TIME-LIMIT DATABASE…
   check_calendar schedule "$1"
   check_time_span jitter "$2"
-  check_databases "${@:3}"
+  check_time_span timeLimit "$3"
+  check_databases "${@:4}"
   check_sandbox
   report_receipts
   echo complete
