@@ -28,6 +28,14 @@ source "$library/facts.sh"
 source "$library/structure.sh"
 # shellcheck source=lib/checksum.sh
 source "$library/checksum.sh"
+# shellcheck source=lib/snapshot.sh
+source "$library/snapshot.sh"
+# shellcheck source=lib/dump.sh
+source "$library/dump.sh"
+# shellcheck source=lib/compression.sh
+source "$library/compression.sh"
+# shellcheck source=lib/space.sh
+source "$library/space.sh"
 # shellcheck source=lib/manifest.sh
 source "$library/manifest.sh"
 # shellcheck source=lib/verify.sh
@@ -36,25 +44,55 @@ source "$library/verify.sh"
 source "$library/verdict.sh"
 # shellcheck source=lib/pick.sh
 source "$library/pick.sh"
+# shellcheck source=lib/restoreOptions.sh
+source "$library/restoreOptions.sh"
+# shellcheck source=lib/target.sh
+source "$library/target.sh"
+# shellcheck source=lib/roles.sh
+source "$library/roles.sh"
+# shellcheck source=lib/closing.sh
+source "$library/closing.sh"
+# shellcheck source=lib/safetyDump.sh
+source "$library/safetyDump.sh"
+# shellcheck source=lib/tables.sh
+source "$library/tables.sh"
 # shellcheck source=lib/restore.sh
 source "$library/restore.sh"
 
 print_help() {
   cat <<'HELP'
-Usage: restore.sh (--file DUMP | latest --database NAME) (--into DATABASE | --new DATABASE) [--yes] [--plan]
+Usage: restore.sh WHICH WHERE [--table SCHEMA.NAME]... [--jobs N] [--yes] [--plan]
+       restore.sh --clean-up | --help
 
 Which dump:
-  --file DUMP             a path, or a name in the backup directory
-  latest --database NAME  the newest verified dump of that database
+  --file DUMP       a path, or a name in the backup directory
+  latest            the newest verified dump of the database
+  --at TIME         the newest verified dump of the database taken not after TIME, e.g. '2026-11-20 14:00'.
+                    UTC, unless it ends in an offset: '2026-11-20 14:00 +0100'
+  --database NAME   the database that was dumped. Left out, it is the one that --into names; said with --into, the dump
+                    of one database may go into another
 Where to:
-  --into DATABASE         existing; a safety dump is taken first, and a failure leaves the database as it was
-  --new DATABASE          created for it, owned by the owner of the dumped one; removed again on failure
-  --yes                   do not ask for confirmation
-  --plan                  check the dump, print the commands that would run, change nothing
+  --into DATABASE   existing: what is in it is replaced. First a safety dump; nobody but superusers can connect
+                    meanwhile; owners and grants as in the dump; one transaction, so a failure leaves it as it was
+  --new DATABASE    created for it, or existing and empty. Everything belongs to the owner of the dumped database
+  --as DATABASE     created for it, beside the original: owners and grants exactly as in the dump, whose roles must exist
+  --table NAME      only this table (repeatable), written as in the manifest: public.expenses, public."Odd Name".
+                    With its data, indexes, sequences, triggers, grants, partitions. --into: it must not exist there,
+                    and nothing that is there is changed, so no safety dump is taken. Foreign keys to and from other
+                    tables follow where both are there and the rows allow it; those that do not are named. A view or
+                    function that uses the table is not brought back
+How:
+  --jobs N          N connections side by side, for --as, and --new if it creates the database. Not --into: what is done
+                    side by side is not one transaction, so a failure would leave the database half restored
+  --yes             do not ask for confirmation
+  --plan            check everything, print the commands that would run, change nothing
+  --clean-up        repair what a restore left that was cut off (the next restore does that too), nothing else
 
-Runs as root. The dump is checked (SHA-256) before anything is touched, and the result is verified afterwards.
+Runs as root. The dump is checked (SHA-256) and the target is examined before anything is touched, and the result is
+verified afterwards. A new database gets its name when it is whole; until then it is called <name>.restoring, with the
+prefix of these commands as <name>.
 Exit status: 0 restored and proved; 1 it failed (the last lines say what holds now); 2 wrong usage;
-3 another restore is active.
+3 another restore, or tonight's backup, is active.
 HELP
 }
 
@@ -63,93 +101,40 @@ main() {
   require_root
   load_settings
   isolate_client
-  require_commands psql pg_dump pg_restore createdb dropdb vacuumdb jq runuser flock sha256sum awk
+  require_commands psql pg_dump pg_restore createdb dropdb vacuumdb jq runuser flock sha256sum awk df
   AS_ACCOUNT=(runuser -u postgres --)
-  WORK=$(mktemp -d)
   take_lock "$BACKUP_STATE/restore.lock"
-  pick_dump "$FILE" "$DATABASE"
+  clean_up_interrupted
+  make_work_directory
+  if ((CLEAN_UP)); then return; fi
+  pick_dump "$FILE" "$DATABASE" "$MOMENT"
   check_dump
   check_target
-  if ((!PLAN)) && [[ -n $INTO ]]; then confirm; fi
-  if [[ -n $INTO ]]; then restore_into "$INTO"; else restore_new "$NEW"; fi
-  refresh_statistics "$INTO$NEW"
-  prove
+  confirm
+  case $MODE in
+    into) restore_into ;;
+    new | as) restore_new ;;
+  esac
 }
 
-read_options() {
-  FILE='' DATABASE='' INTO='' NEW='' YES=0 LATEST=0
-  while (($#)); do
-    case $1 in
-      --help | -h)
-        print_help
-        exit 0
-        ;;
-      latest) LATEST=1 ;;
-      --yes) YES=1 ;;
-      --plan) PLAN=1 ;;
-      --file | --database | --into | --new)
-        if [[ -z ${2:-} ]]; then refuse_usage "$1 needs a value"; fi
-        case $1 in
-          --file) FILE=$2 ;;
-          --database) DATABASE=$2 ;;
-          --into) INTO=$2 ;;
-          --new) NEW=$2 ;;
-        esac
-        shift
-        ;;
-      *) refuse_usage "unknown option '$1'" ;;
-    esac
-    shift
-  done
-  if [[ -n $FILE ]] && ((LATEST)) || [[ -z $FILE ]] && ((!LATEST)); then
-    refuse_usage "one of --file and latest is needed"
-  fi
-  if ((LATEST)) && [[ -z $DATABASE ]]; then refuse_usage "latest needs --database"; fi
-  if [[ -n $INTO && -n $NEW || -z $INTO && -z $NEW ]]; then refuse_usage "one of --into and --new is needed"; fi
-}
-
-check_target() {
-  if [[ -n $INTO ]] && ! database_exists "$INTO"; then
-    fail "database '$INTO' does not exist: --into needs an existing one, --new creates one"
-  fi
-  if [[ -n $NEW ]] && database_exists "$NEW"; then
-    fail "database '$NEW' exists: --new needs a name that is free, --into restores into an existing one"
-  fi
-}
-
-confirm() {
-  local answer=''
-  if [[ $SOURCE != "$INTO" ]]; then warn "the dump is of database '$SOURCE', the target is '$INTO'"; fi
-  if ((YES)); then return; fi
-  printf "%s\n  replaces what is in database '%s'. Type the name of that database to go on: " "$DUMP" "$INTO" >&2
-  read -r answer || true
-  if [[ $answer != "$INTO" ]]; then fail "not confirmed ('$answer' is not '$INTO'): nothing was touched"; fi
-}
-
-prove() {
-  local kind=nothing
-  if [[ -n $MANIFEST ]]; then kind=manifest; fi
-  if ((PLAN)); then
-    if [[ -n $MANIFEST ]]; then format_command verify.sh --database "$INTO$NEW" --manifest "$MANIFEST"; fi
-    return
-  fi
-  verify_database "$INTO$NEW" "$kind" "$MANIFEST" "$SOURCE"
-  print_verdict
-  if ! is_proved; then
-    fail "restored, but '$INTO$NEW' is not what it must be: see above${INTO:+. Before the restore: $SAFETY_DUMP}"
-  fi
-  say "restored and proved: '$INTO$NEW' from $DUMP${INTO:+. What was there before: $SAFETY_DUMP}"
+# Where it is, is noted for the run after one that was cut off.
+make_work_directory() {
+  WORK=$(mktemp -d)
+  chmod 0711 -- "$WORK" # postgres finds its files in it
+  write_note "$(work_note)" <<<"$WORK"
 }
 
 finish() {
   local status=$1
   trap - ERR
+  set +e
+  stop_running
   clean_up_restore
-  rm -rf -- "${WORK:-}"
+  remove_work_directory
   exit "$(visible_status "$status")"
 }
 trap 'finish "$?"' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
+trap 'write_line 3 "error: stopped by a signal"; exit 130' INT
+trap 'write_line 3 "error: stopped by a signal"; exit 143' TERM HUP
 
 main "$@"

@@ -1,17 +1,21 @@
 # shellcheck shell=bash
-# Which dump to restore, and whether it is whole. Sets DUMP, MANIFEST (empty if it has none) and SOURCE, the database
-# it was made from.
+# Which dump to restore, and whether it is whole. Sets DUMP, MANIFEST (empty if it has none), SOURCE, the database it was
+# made from, and DUMPED_BY, the version of the server it was made from.
 
+# Stands for an operator's label in the names and manifests of the dumps that a restore makes of what it replaces. No
+# operator's label has an underscore.
+# shellcheck disable=SC2034 # safetyDump.sh
+readonly SAFETY_LABEL=before_restore
+
+# FILE, or the newest verified dump of DATABASE, taken not after MOMENT if there is one.
 pick_dump() {
-  local file=$1 database=$2 files
+  local file=$1 database=$2 moment=${3:-}
   if [[ -n $file ]]; then
     DUMP=$file
     if [[ $DUMP != */* ]]; then DUMP=$BACKUP_DIRECTORY/$DUMP; fi
     DUMP=$(readlink -m -- "$DUMP")
   else
-    files=$(list_verified "$database")
-    if [[ -z $files ]]; then fail "no verified dump of database '$database' in $BACKUP_DIRECTORY"; fi
-    DUMP=$BACKUP_DIRECTORY/${files%%$'\n'*}
+    find_newest "$database" "$moment"
   fi
   if [[ ! -f $DUMP ]]; then fail "$DUMP does not exist: must be a dump, see ls $BACKUP_DIRECTORY"; fi
   if ! "${AS_ACCOUNT[@]}" test -r "$DUMP"; then
@@ -19,8 +23,41 @@ pick_dump() {
   fi
 }
 
+find_newest() {
+  local database=$1 moment=$2 file
+  while IFS= read -r file; do
+    if is_verified "$BACKUP_DIRECTORY/$file" && is_wanted "$BACKUP_DIRECTORY/$file.json" "$database" "$moment"; then
+      DUMP=$BACKUP_DIRECTORY/$file
+      return
+    fi
+  done < <(list_directory | order_dumps "$database")
+  fail "no verified dump of database '$database'${moment:+ taken not after $moment} in $BACKUP_DIRECTORY: backup.sh --list shows what is there"
+}
+
+list_directory() { find "$BACKUP_DIRECTORY" -mindepth 1 -maxdepth 1 -name '*.dump' -printf '%f\n'; }
+
+# Of the file names on standard input, those of dumps of a database, labelled ones too, the newest first.
+order_dumps() {
+  local stem file stamp
+  stem=$(encode_name "$1")
+  while IFS= read -r file; do
+    stamp=${file%.dump} stamp=${stamp##*_}
+    if [[ $stamp =~ ^${TIMESTAMP_PATTERN}$ && ($file == "${stem}_$stamp.dump" || $file == manual_*_"${stem}_$stamp.dump") ]]; then
+      printf '%s %s\n' "$stamp" "$file"
+    fi
+  done | sort -r | cut -d ' ' -f 2-
+}
+
+# Whether the manifest speaks of a dump of this database, taken in time. What a restore replaced is taken by name only:
+# the newest such dump may be just what an operator wants to get away from.
+is_wanted() {
+  jq -e --arg database "$2" --arg moment "$3" --arg safety "$SAFETY_LABEL" \
+    '.database == $database and .label != $safety and ($moment == "" or .started <= $moment)' -- "$1" >/dev/null
+}
+
 # Nothing is touched before this has passed.
 check_dump() {
+  local list
   MANIFEST=''
   if [[ ${DUMP##*/} == manual_* && ! -e $DUMP.json ]]; then
     read_through
@@ -28,12 +65,18 @@ check_dump() {
     check_against_manifest
     MANIFEST=$DUMP.json
   fi
-  # shellcheck disable=SC2034 # read by restore.sh
-  SOURCE=$(find_source)
+  if ! list=$("${AS_ACCOUNT[@]}" pg_restore --list -- "$DUMP" 2>&1); then fail "pg_restore cannot read $DUMP: $list"; fi
+  SOURCE=$(sed -n 's/^;     dbname: //p;' <<<"$list" | head -n 1)
+  # shellcheck disable=SC2034 # read by target.sh
+  DUMPED_BY=$(sed -n 's/^;     Dumped from database version: \([0-9]*\).*/\1/p' <<<"$list" | head -n 1)
+  if [[ -n $MANIFEST && $(read_manifest "$MANIFEST" .database) != "$SOURCE" ]]; then
+    fail "$DUMP is a dump of database '$SOURCE', its manifest speaks of '$(read_manifest "$MANIFEST" .database)':" \
+      "one of the two is not what it is called"
+  fi
+  if [[ -n $MANIFEST ]]; then say "$DUMP is what its manifest says (SHA-256)"; fi
 }
 
 check_against_manifest() {
-  local found
   if [[ ! -e $DUMP.json ]]; then
     fail "$DUMP has no manifest ($DUMP.json): it was never completed, or the manifest was not copied with it"
   fi
@@ -42,10 +85,6 @@ check_against_manifest() {
       "$(jq -r '"\(.size) bytes of \(.file)"' -- "$DUMP.json" 2>/dev/null || echo 'nothing readable')"
   fi
   check_content "$DUMP"
-  if ! found=$("${AS_ACCOUNT[@]}" pg_restore --list -- "$DUMP" 2>&1 >/dev/null); then
-    fail "pg_restore cannot read $DUMP: $found"
-  fi
-  say "$DUMP is what its manifest says (SHA-256)"
 }
 
 read_through() {
@@ -59,13 +98,5 @@ run_through() {
   local found
   if ! found=$("${AS_ACCOUNT[@]}" pg_restore --file=/dev/null -- "$DUMP" 2>&1); then
     fail "$DUMP is damaged: pg_restore says: $found"
-  fi
-}
-
-find_source() {
-  if [[ -n $MANIFEST ]]; then
-    read_manifest "$MANIFEST" .database
-  else
-    "${AS_ACCOUNT[@]}" pg_restore --list -- "$DUMP" | sed -n 's/^;     dbname: //p;' | head -n 1
   fi
 }

@@ -27,6 +27,8 @@ quote_literal() {
   printf "E'%s'" "${text//\'/\'\'}"
 }
 
+quote_name() { printf '"%s"' "${1//\"/\"\"}"; }
+
 # Runs the SQL from standard input in a database; unaligned, one row a line, the first error is final.
 run_sql() {
   local database=$1

@@ -1,74 +1,121 @@
 # shellcheck shell=bash
-# The two ways to bring a dump back. Every command that changes something goes through perform, which also prints the
-# plan, so that what is shown is what is run.
+# The ways to bring a dump back. Every command that changes a database goes through perform, which also prints the plan,
+# so that what is shown is what is run.
 
 PLAN=0
+# The database that is being filled and does not have its name yet.
+CREATED_DATABASE=''
 
 perform() {
-  if ((PLAN)); then format_command "$@"; else "$@"; fi
+  local status=0
+  if ((PLAN)); then
+    format_command "$@"
+    return
+  fi
+  "$@" &
+  RUNNING=("$!")
+  wait "$!" || status=$? # a signal is heard at once, not when the command has ended
+  # shellcheck disable=SC2034 # stopped by dump.sh
+  RUNNING=()
+  return "$status"
 }
 
-announce() {
-  if ((!PLAN)); then say "$*"; fi
+perform_sql() {
+  perform "${AS_ACCOUNT[@]}" psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --output=/dev/null --dbname=postgres --command="$*"
+}
+
+# What happens, for people; in a plan a comment.
+tell() {
+  if ((PLAN)); then printf '# %s\n' "$*"; else say "$*"; fi
 }
 
 # Into an existing database, all or nothing.
 restore_into() {
-  local target=$1
-  take_safety_dump "$target"
-  announce "restoring $DUMP into '$target' in one transaction"
-  if ! perform "${AS_ACCOUNT[@]}" pg_restore --dbname="$(name_database "$target")" --clean --if-exists --exit-on-error \
+  # shellcheck disable=SC2153 # set by restoreOptions.sh
+  if ((${#TABLES[@]})); then
+    restore_tables "$TARGET"
+    prove
+    return
+  fi
+  close_database "$TARGET"
+  take_safety_dump "$TARGET"
+  if ((!PLAN)); then note_closed "$TARGET" "$CLOSED_LIMIT" "$SAFETY_DUMP"; fi
+  tell "restoring $DUMP into '$TARGET' in one transaction"
+  if ! perform "${AS_ACCOUNT[@]}" pg_restore --dbname="$(name_database "$TARGET")" --clean --if-exists --exit-on-error \
     --single-transaction "$DUMP"; then
-    fail "pg_restore failed: database '$target' is as it was before. The safety dump $SAFETY_DUMP is not needed for that"
+    fail "pg_restore failed: database '$TARGET' is as it was before. The safety dump $SAFETY_DUMP is not needed for that"
   fi
+  refresh_statistics "$TARGET"
+  prove # before anybody else can change it
 }
 
-# What the database holds now, kept until an operator removes it.
-take_safety_dump() {
-  local target=$1 partial
-  SAFETY_DUMP=$BACKUP_DIRECTORY/manual_before_restore_$(encode_name "$target")_$(make_timestamp).dump
-  partial=$(partial_of "$SAFETY_DUMP")
-  SAFETY_PARTIAL=$partial
-  if ! perform "${AS_ACCOUNT[@]}" pg_dump --dbname="$(name_database "$target")" --format=custom --lock-wait-timeout="$LOCK_WAIT" \
-    --file="$partial"; then
-    fail "the safety dump of '$target' failed: nothing was restored, the database is as it was"
-  fi
-  perform "${AS_ACCOUNT[@]}" pg_restore --list --file=/dev/null "$partial"
-  perform sync "$partial"
-  perform mv "$partial" "$SAFETY_DUMP"
-  SAFETY_PARTIAL=''
-  announce "safety dump: $SAFETY_DUMP"
-}
-
-# Into a new, empty database that belongs to the application's role.
+# Into a new database. It gets its name when it is whole.
 restore_new() {
-  local target=$1 owner
+  local target=$TARGET
+  if ((CREATES)); then
+    target=$(working_name)
+    create_database "$target"
+  fi
+  if ((${#TABLES[@]})); then restore_tables "$target"; else restore_whole "$target"; fi
+  refresh_statistics "$target"
+  if ((CREATES)); then
+    perform_sql "alter database $(quote_name "$target") rename to $(quote_name "$TARGET")"
+    CREATED_DATABASE=''
+  fi
+  prove
+}
+
+working_name() { printf '%s.restoring' "${BACKUP_NAME:0:50}"; }
+
+create_database() {
+  local database=$1 owner
   local options=(--template=template0 --maintenance-db=postgres)
   owner=$(find_owner)
   mapfile -t -O "${#options[@]}" options < <(list_creation_options)
   if [[ -n $owner ]]; then options+=("--owner=$owner"); fi
-  if ! perform "${AS_ACCOUNT[@]}" createdb "${options[@]}" -- "$target"; then
-    fail "database '$target' cannot be created: nothing was restored"
+  tell "restoring $DUMP into the new database '$TARGET'"
+  CREATED_DATABASE=$database
+  if ! perform "${AS_ACCOUNT[@]}" createdb "${options[@]}" -- "$database"; then
+    fail "database '$TARGET' cannot be created: nothing was restored"
   fi
-  CREATED_DATABASE=$target
-  announce "restoring $DUMP into the new database '$target'"
-  if ! perform "${AS_ACCOUNT[@]}" pg_restore --dbname="$(name_database "$target")" --no-owner ${owner:+"--role=$owner"} \
-    --exit-on-error "$DUMP"; then
-    fail "pg_restore failed: the new database '$target' is removed again"
-  fi
-  CREATED_DATABASE=''
 }
 
-# The owner of the database that was dumped, from the server or else from the manifest, if such a role is here.
-find_owner() {
-  local owner
-  owner=$(query postgres "select pg_get_userbyid(datdba) from pg_database where datname = $(quote_literal "$SOURCE");")
-  if [[ -z $owner && -n $MANIFEST ]]; then owner=$(read_manifest "$MANIFEST" '.owner // ""'); fi
-  if [[ -n $owner ]] && role_exists "$owner"; then
-    printf '%s' "$owner"
-  else
-    warn "the role that owned '$SOURCE'${owner:+, $owner,} is not on this server: everything will belong to postgres"
+restore_whole() {
+  local database=$1 options=()
+  mapfile -t options < <(list_restore_options)
+  if ! perform "${AS_ACCOUNT[@]}" pg_restore --dbname="$(name_database "$database")" "${options[@]}" --exit-on-error "$DUMP"; then
+    fail_new
   fi
+}
+
+# --jobs and one transaction exclude each other; a database that this run created needs neither to be removed again.
+list_restore_options() {
+  local owner
+  if [[ $MODE == new ]]; then
+    owner=$(find_owner)
+    printf '%s\n' --no-owner ${owner:+"--role=$owner"}
+    if ((LEAVES_GRANTS)); then printf '%s\n' --no-privileges; fi
+  fi
+  if [[ -n $JOBS ]]; then printf '%s\n' "--jobs=$JOBS"; elif ((!CREATES)); then printf '%s\n' --single-transaction; fi
+}
+
+fail_new() {
+  local hint=''
+  if [[ $MODE == new ]]; then hint=". If the owner's role may not do what the dump asks for: --as restores as superuser"; fi
+  if ((CREATES)); then
+    fail "pg_restore failed: the new database '$TARGET' is removed again$hint"
+  fi
+  fail "pg_restore failed: database '$TARGET' is empty as before$hint"
+}
+
+# The owner of the database that was dumped, from the manifest or else from the server, if such a role is here.
+find_owner() {
+  local owner=''
+  if [[ -n $MANIFEST ]]; then owner=$(read_manifest "$MANIFEST" '.owner // ""'); fi
+  if [[ -z $owner ]]; then
+    owner=$(query postgres "select pg_get_userbyid(datdba) from pg_database where datname = $(quote_literal "$SOURCE");")
+  fi
+  if [[ -n $owner ]] && role_exists "$owner"; then printf '%s' "$owner"; fi
 }
 
 list_creation_options() {
@@ -85,11 +132,68 @@ refresh_statistics() {
   perform "${AS_ACCOUNT[@]}" vacuumdb --analyze-only --quiet --dbname="$(name_database "$1")"
 }
 
+prove() {
+  local kind=nothing manifest=$MANIFEST before=''
+  if [[ -n $MANIFEST ]]; then kind=manifest; fi
+  if ((PLAN)); then
+    if [[ -n $MANIFEST ]] && ((!${#TABLES[@]})); then
+      format_command env "BACKUP_ENV=$BACKUP_ENV" "$(dirname -- "${BASH_SOURCE[0]}")/../verify.sh" --database "$TARGET" --manifest "$MANIFEST"
+    fi
+    if [[ -n $CLOSED ]]; then open_database; fi
+    return
+  fi
+  if [[ -n $SAFETY_DUMP ]]; then
+    before=". What was there before: $SAFETY_DUMP (restore.sh --file ${SAFETY_DUMP##*/} --into '$TARGET')"
+  fi
+  if ((${#TABLES[@]})) && [[ -n $MANIFEST ]]; then manifest=$(narrow_manifest); fi
+  verify_database "$TARGET" "$kind" "$manifest" "$SOURCE"
+  print_verdict
+  if ! is_proved; then fail "restored, but '$TARGET' is not what it must be: see above$before"; fi
+  if [[ -n $CLOSED ]]; then open_database; fi
+  say "restored and proved: '$TARGET' from $DUMP$before"
+}
+
 # What a restore that ends early leaves behind: nothing.
 clean_up_restore() {
-  if [[ -n ${SAFETY_PARTIAL:-} ]]; then rm -f -- "$SAFETY_PARTIAL"; fi
-  if [[ -n ${CREATED_DATABASE:-} ]] && ((!PLAN)); then
-    "${AS_ACCOUNT[@]}" dropdb --maintenance-db=postgres --if-exists --force -- "$CREATED_DATABASE" ||
-      warn "database '$CREATED_DATABASE' could not be removed: drop it by hand"
+  if ((PLAN)); then return; fi
+  if ((${#PARTIALS[@]})); then rm -f -- "${PARTIALS[@]}"; fi
+  if [[ -n $CREATED_DATABASE ]]; then drop_unfinished "$CREATED_DATABASE"; fi
+  if [[ -n $CLOSED ]]; then open_database; fi
+}
+
+drop_unfinished() {
+  perform "${AS_ACCOUNT[@]}" dropdb --maintenance-db=postgres --if-exists --force -- "$1" ||
+    warn "database '$1', half restored, could not be removed: drop it, or run restore.sh --clean-up"
+}
+
+work_note() { printf '%s/restore.work' "$BACKUP_STATE"; }
+
+remove_work_directory() {
+  if [[ -z ${WORK:-} ]]; then return; fi
+  rm -rf -- "$WORK"
+  rm -f -- "$(work_note)"
+  WORK=''
+}
+
+# What a restore that was killed left behind. No other is active: the lock is ours.
+clean_up_interrupted() {
+  local file name
+  if database_exists "$(working_name)"; then
+    warn "database '$(working_name)' is half restored, by a run that was cut off: it is removed"
+    drop_unfinished "$(working_name)"
   fi
+  reopen_closed
+  if [[ -e $(work_note) ]]; then
+    check_trusted "$(work_note)" 'note'
+    WORK=$(<"$(work_note)")
+    remove_work_directory
+  fi
+  for file in "$BACKUP_DIRECTORY/.manual_${SAFETY_LABEL}"_*.partial; do
+    if [[ ! -e $file ]]; then continue; fi
+    name=${file##*/.} name=${name%.partial}
+    # A dump whose manifest is still a partial was about to be committed: see commit_dump.
+    if [[ $name == *.json && ! -e $BACKUP_DIRECTORY/$name ]]; then perform rm -f -- "$BACKUP_DIRECTORY/${name%.json}"; fi
+    perform rm -f -- "$file"
+    warn "$file, half a safety dump of a run that was cut off, is removed"
+  done
 }

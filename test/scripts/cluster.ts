@@ -118,6 +118,12 @@ export class Cluster {
     ]).trim();
   }
 
+  /** For settings that the server reads only when it starts. */
+  restart(): void {
+    const log = `${this.directory}/log`;
+    this.asPostgres(`${this.binaries}/pg_ctl`, ["-D", this.data, "-m", "fast", "-w", "-l", log, "restart"]);
+  }
+
   stop(): void {
     this.asPostgres(`${this.binaries}/pg_ctl`, ["-D", this.data, "-m", "immediate", "-w", "stop"]);
     execFileSync("userdel", [this.role]);

@@ -1,0 +1,128 @@
+# shellcheck shell=bash
+# Whether the dump may go where it is to go. Everything is asked before anything is touched.
+
+# Sets CREATES: whether this restore creates the database.
+check_target() {
+  CREATES=0
+  check_source
+  case $MODE in
+    into) check_existing ;;
+    new) if database_exists "$TARGET"; then check_empty; else CREATES=1; fi ;;
+    as)
+      if database_exists "$TARGET"; then
+        fail "database '$TARGET' exists: --as needs a name that is free, --into restores into an existing one"
+      fi
+      CREATES=1
+      ;;
+  esac
+  if [[ -n $JOBS ]] && ((!CREATES)); then
+    fail "database '$TARGET' exists, so it is filled in one transaction, which --jobs excludes: drop it, or leave --jobs out"
+  fi
+  check_server
+  check_extensions
+  check_roles
+  choose_tables
+  check_room
+}
+
+check_source() {
+  if [[ -n $DATABASE && $DATABASE != "$SOURCE" ]]; then
+    fail "$DUMP is of database '$SOURCE', not of '$DATABASE': if that is what you want, say --database '$SOURCE'"
+  fi
+}
+
+check_existing() {
+  local prepared
+  if ! database_exists "$TARGET"; then
+    fail "database '$TARGET' does not exist: --into needs an existing one, --new and --as create one"
+  fi
+  check_lock "$BACKUP_STATE/lock"
+  prepared=$(query postgres "select string_agg(quote_literal(gid), ', ') from pg_prepared_xacts
+    where database = $(quote_literal "$TARGET");")
+  if [[ -n $prepared ]]; then
+    fail "database '$TARGET' has prepared transactions, for whose locks the restore would wait for ever: $prepared." \
+      "commit prepared or rollback prepared each"
+  fi
+  if ((!${#TABLES[@]})); then # for the safety dump
+    choose_compression
+    check_space "$TARGET"
+  fi
+}
+
+check_empty() {
+  local found
+  found=$(print_content | run_sql "$TARGET")
+  if [[ -n $found ]]; then
+    fail "database '$TARGET' exists and is not empty, it holds e.g. ${found//$'\n'/, }: --new needs an empty one or a free" \
+      "name, --into restores into an existing one"
+  fi
+}
+
+# A few things that a new database does not have.
+print_content() {
+  cat <<'SQL'
+select format('%s %s', kind, name) from (
+  select 'schema' as kind, nspname::text as name from pg_catalog.pg_namespace
+    where nspname <> all (array['public', 'information_schema']) and nspname !~ '^pg_'
+  union all select 'relation', oid::regclass::text from pg_catalog.pg_class where oid >= 16384
+    and relnamespace <> 'pg_toast'::regnamespace
+  union all select 'function', oid::regprocedure::text from pg_catalog.pg_proc where oid >= 16384
+  union all select 'type', oid::regtype::text from pg_catalog.pg_type where oid >= 16384 and typrelid = 0 and typelem = 0
+  union all select 'extension', extname from pg_catalog.pg_extension where oid >= 16384
+  union all select 'large object', oid::text from pg_catalog.pg_largeobject_metadata
+) as content order by kind, name limit 5;
+SQL
+}
+
+check_server() {
+  local version
+  version=$(query postgres "select current_setting('server_version_num')::int / 10000, pg_is_in_recovery();")
+  if [[ $version == *'|t' ]]; then fail "this server is a standby, which takes no changes: restore on its primary"; fi
+  # shellcheck disable=SC2153 # set by pick.sh
+  if ((DUMPED_BY > ${version%|*})); then
+    fail "$DUMP comes from PostgreSQL $DUMPED_BY, this server is ${version%|*}: must be $DUMPED_BY or newer"
+  fi
+}
+
+check_extensions() {
+  local wanted missing
+  wanted=$(list_entries EXTENSION | sed -n 's/^.* EXTENSION - \(.*\) $/\1/p')
+  missing=$(query postgres "select string_agg(name, ', ' order by name) from unnest(string_to_array($(quote_literal "$wanted"), E'\n')) as name
+    where name not in (select name from pg_available_extensions);")
+  if [[ -n $missing ]]; then
+    fail "extensions that the dump needs are not installed on this machine: $missing. Install their packages first," \
+      "e.g. postgresql-contrib or postgresql-<version>-<extension>"
+  fi
+}
+
+# The table of contents, or the entries of one kind of it.
+list_entries() {
+  "${AS_ACCOUNT[@]}" pg_restore --list -- "$DUMP" | grep -E "^[0-9]+; [0-9]+ [0-9]+ ${1:-}" || true
+}
+
+# The restored rows and indexes take about what they took where they came from, beside what is there until the end.
+check_room() {
+  local directory needed free
+  directory=$(query postgres 'show data_directory;')
+  if ((${#TABLES[@]})) || [[ ! -d $directory ]]; then return; fi # no telling how much of it a table is
+  if [[ -n $MANIFEST ]]; then needed=$(read_manifest "$MANIFEST" '.database_size // .size'); else needed=$(stat -c %s -- "$DUMP"); fi
+  free=$(df --output=avail --block-size=1 -- "$directory" | tail -n 1)
+  if ((needed > free)); then
+    fail "not enough space in $directory: the restored database takes about $(format_size "$needed") ($needed bytes)," \
+      "$(format_size "$free") ($free bytes) are free"
+  fi
+}
+
+# Only a restore over something that is there asks.
+confirm() {
+  local answer=''
+  if ((PLAN || YES)) || [[ $MODE != into ]]; then return; fi
+  if ((${#TABLES[@]})); then
+    printf "%s\n  adds to database '%s': %s. Type the name of that database to go on: " "$DUMP" "$TARGET" "${TABLES[*]}" >&2
+  else
+    printf "%s, of database '%s',\n  replaces what is in database '%s'. Nobody can use it meanwhile. Type its name to go on: " \
+      "$DUMP" "$SOURCE" "$TARGET" >&2
+  fi
+  read -r answer || true
+  if [[ $answer != "$TARGET" ]]; then fail "not confirmed ('$answer' is not '$TARGET'): nothing was touched"; fi
+}
