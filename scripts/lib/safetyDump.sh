@@ -47,9 +47,9 @@ write_safety_dump() {
 
 # The session that counts is postgres', the directory is root's: it finds its files there.
 make_work() {
-  local work=$1
+  local work=$1 answer
   install -d -m 0750 -g postgres -- "$work"
-  install -m 0640 -o postgres -- /dev/null "$work/counts"
-  install -m 0640 -o postgres -- /dev/null "$work/newest"
-  install -m 0640 -o postgres -- /dev/null "$work/properties"
+  for answer in counts newest structure keys checksums properties; do
+    install -m 0640 -o postgres -- /dev/null "$work/$answer"
+  done
 }

@@ -88,8 +88,8 @@ hand_over() {
 narrow_manifest() {
   jq --rawfile chosen "$WORK/tables.chosen" '
     def plain: [scan("\"(?:[^\"]|\"\")+\"|[^.\"]+") | if startswith("\"") then .[1:-1] | gsub("\"\""; "\"") else . end] | join(" ");
-    ($chosen | split("\n")) as $names |
-    .tables |= with_entries(select(.key | plain | IN($names[]))) |
-    .counted = (.tables | keys) | .newest |= map(select(.table | plain | IN($names[])))' -- "$MANIFEST" >"$WORK/narrow.json"
+    ($chosen | split("\n")) as $names | def is_chosen: plain | IN($names[]);
+    .tables |= with_entries(select(.key | is_chosen)) | .counted = (.tables | keys) | .newest |= map(select(.table | is_chosen)) |
+    .checksums |= ((. // {}) | with_entries(select(.key | is_chosen))) | del(.structure)' -- "$MANIFEST" >"$WORK/narrow.json"
   printf '%s' "$WORK/narrow.json"
 }
