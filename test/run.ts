@@ -3,27 +3,55 @@
  *
  *   unit     pure functions and the program's own logic
  *   scripts  what runs in the container, against a real PostgreSQL
- *   lab      everything, through the real engine, on a Proxmox host in miniature: the lab that PGBACKUP_LAB names,
- *            "test" by default
+ *   lab      everything, through the real engine, on two Proxmox hosts in miniature side by side, each with half of the
+ *            files. PGBACKUP_LAB names the first lab, "test" by default; the other is "<first>-2"
  */
-import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 const root = join(__dirname, "..");
-const node = [process.execPath, "-r", "ts-node/register/transpile-only"];
-const lab = [...node, join(root, "lab", "cli.ts")];
-const mocha = (floor: string) => [
-  ...[process.execPath, join(root, "node_modules", "mocha", "bin", "mocha.js")],
-  ...["--reporter", join(root, "test", "reporter.cjs"), `test/${floor}/**/*.test.ts`],
-];
+const labName = process.env.PGBACKUP_LAB ?? "test";
+const lab = [process.execPath, "-r", "ts-node/register/transpile-only", join(root, "lab", "cli.ts")];
 
-/** What runs a floor's tests. */
-const floors: Readonly<Record<string, readonly string[]>> = {
-  unit: mocha("unit"),
-  scripts: [...lab, "prepared", "--", ...mocha("scripts")],
-  lab: [...lab, "exec", process.env.PGBACKUP_LAB ?? "test", "--", ...mocha("lab")],
+/** One process that runs tests. */
+type Runner = readonly string[];
+
+function mocha(files: readonly string[]): Runner {
+  const program = join(root, "node_modules", "mocha", "bin", "mocha.js");
+  return [process.execPath, program, "--reporter", join(root, "test", "reporter.cjs"), ...files];
+}
+
+function testFiles(floor: string): string[] {
+  const all = readdirSync(join(root, "test", floor), { recursive: true, encoding: "utf8" });
+  const tests = all.filter((file) => file.endsWith(".test.ts")).sort();
+  return tests.map((file) => join("test", floor, file));
+}
+
+/** Two lists of about the same length in bytes, which stands for the time they take. */
+function halve(files: readonly string[]): string[][] {
+  const halves = [
+    { size: 0, files: [] as string[] },
+    { size: 0, files: [] as string[] },
+  ];
+  const sized = files.map((file) => ({ file, size: statSync(join(root, file)).size }));
+  for (const { file, size } of sized.sort((a, b) => b.size - a.size)) {
+    const [smaller] = halves.sort((a, b) => a.size - b.size);
+    smaller?.files.push(file);
+    if (smaller) smaller.size += size;
+  }
+  return halves.map((half) => half.files.sort());
+}
+
+/** What runs a floor's tests, side by side. */
+const floors: Readonly<Record<string, readonly Runner[]>> = {
+  unit: [mocha(testFiles("unit"))],
+  scripts: [[...lab, "prepared", "--", ...mocha(testFiles("scripts"))]],
+  lab: halve(testFiles("lab")).map((files, index) => [
+    ...[...lab, "exec", index === 0 ? labName : `${labName}-${index + 1}`, "--"],
+    ...mocha(files),
+  ]),
 };
 
 interface Counts {
@@ -31,29 +59,49 @@ interface Counts {
   readonly failed: number;
 }
 
-/** Runs a floor. A runner that ends without having counted is a failure of its own. */
-function run(floor: string, [program = "", ...args]: readonly string[], file: string): Counts {
-  console.log(`\n${floor}`);
+/** Runs tests to their end. A runner that ends without having counted is a failure of its own. */
+async function run([program = "", ...args]: Runner, file: string, quiet: boolean): Promise<Counts> {
   writeFileSync(file, "");
-  const { status } = spawnSync(program, args, { cwd: root, stdio: "inherit", env: { ...process.env, COUNTS: file } });
+  const output = quiet ? "pipe" : "inherit";
+  const child = spawn(program, args, {
+    cwd: root,
+    stdio: ["inherit", output, output],
+    env: { ...process.env, COUNTS: file },
+  });
+  let said = "";
+  for (const stream of [child.stdout, child.stderr]) stream?.on("data", (text: Buffer) => (said += text.toString()));
+  const status = await new Promise<number | null>((resolve, reject) => child.on("error", reject).on("close", resolve));
+  process.stdout.write(said);
   const line = readFileSync(file, "utf8").trim();
   const counts = line === "" ? { passed: 0, failed: 0 } : (JSON.parse(line) as Counts);
   return status !== 0 && counts.failed === 0 ? { ...counts, failed: 1 } : counts;
 }
 
-const wanted = process.argv.slice(2);
-const unknown = wanted.filter((floor) => !(floor in floors));
-if (unknown.length > 0) {
-  console.error(`There is no floor ${unknown.join(", ")}; there are ${Object.keys(floors).join(", ")}.`);
-  process.exit(2);
+/** Runs a floor: the first runner is seen at work, what another prints comes when it has ended. */
+async function runFloor(floor: string, directory: string): Promise<Counts[]> {
+  console.log(`\n${floor}`);
+  const runners = floors[floor] ?? [];
+  return Promise.all(runners.map((runner, index) => run(runner, join(directory, `${floor}-${index}`), index > 0)));
 }
-const directory = mkdtempSync(join(tmpdir(), "pgbackup-counts-"));
-const results = Object.entries(floors)
-  .filter(([floor]) => wanted.length === 0 || wanted.includes(floor))
-  .map(([floor, command]) => run(floor, command, join(directory, floor)));
-rmSync(directory, { recursive: true });
 
-const passed = results.reduce((sum, counts) => sum + counts.passed, 0);
-const failed = results.reduce((sum, counts) => sum + counts.failed, 0);
-console.log(`\n${passed} passed, ${failed} failed`);
-process.exitCode = failed === 0 && passed > 0 ? 0 : 1;
+async function main(wanted: readonly string[]): Promise<number> {
+  const unknown = wanted.filter((floor) => !(floor in floors));
+  if (unknown.length > 0) {
+    console.error(`There is no floor ${unknown.join(", ")}; there are ${Object.keys(floors).join(", ")}.`);
+    return 2;
+  }
+  const directory = mkdtempSync(join(tmpdir(), "pgbackup-counts-"));
+  const results: Counts[] = [];
+  for (const floor of Object.keys(floors).filter((each) => wanted.length === 0 || wanted.includes(each))) {
+    results.push(...(await runFloor(floor, directory)));
+  }
+  rmSync(directory, { recursive: true });
+  const passed = results.reduce((sum, counts) => sum + counts.passed, 0);
+  const failed = results.reduce((sum, counts) => sum + counts.failed, 0);
+  console.log(`\n${passed} passed, ${failed} failed`);
+  return failed === 0 && passed > 0 ? 0 : 1;
+}
+
+void main(process.argv.slice(2)).then((code) => {
+  process.exitCode = code;
+});
