@@ -12,8 +12,12 @@ LOG_SUBJECT=''
 # Wipes the terminal's line of progress, if there is one.
 CLEAR_LINE=''
 
+# A file that gets the errors too, for whoever reports on this process.
+ERROR_FILE=''
+
 write_line() {
   local priority=$1 text=$2
+  if [[ $priority == 3 && -n $ERROR_FILE ]]; then printf '%s\n' "${text#error: }" >>"$ERROR_FILE"; fi
   text=${LOG_SUBJECT:+$LOG_SUBJECT: }$text
   text=${text%"${text##*[![:space:]]}"}
   text=${text//$'\n'/ | }

@@ -2,7 +2,7 @@
 # The settings: read from the file that BACKUP_ENV names, checked before anything is touched.
 
 readonly SETTING_KEYS=(BACKUP_NAME BACKUP_ROLE BACKUP_DIRECTORY BACKUP_STATE BACKUP_SECRETS DATABASES RETENTION_DAYS
-  S3_BUCKET S3_PREFIX S3_REGION S3_ENDPOINT S3_CA_FILE NEWEST_RECORDS COUNT_TABLES CHECKSUM_TABLES COMPRESSION
+  S3_BUCKET S3_PREFIX S3_REGION S3_ENDPOINT S3_CA_FILE NEWEST_RECORDS COUNT_TABLES CHECKSUM_TABLES DRILL_DIRECTORY COMPRESSION
   LOCK_WAIT S3_STALL_SECONDS)
 
 load_settings() {
@@ -51,6 +51,7 @@ fill_defaults() {
   : "${RETENTION_DAYS:=14}" "${LOCK_WAIT:=10min}" "${S3_STALL_SECONDS:=60}" "${COMPRESSION:=auto}"
   : "${S3_BUCKET:=}" "${S3_PREFIX:=}" "${S3_REGION:=us-east-1}" "${S3_ENDPOINT:=}" "${S3_CA_FILE:=}"
   S3_ENDPOINT=${S3_ENDPOINT%/}
+  DRILL_DIRECTORY=${DRILL_DIRECTORY:-$BACKUP_STATE/drill}
   if [[ -z ${DATABASES+set} ]]; then DATABASES=(); fi
   if [[ -z ${NEWEST_RECORDS+set} ]]; then NEWEST_RECORDS=(); fi
   if [[ -z ${COUNT_TABLES+set} ]]; then COUNT_TABLES=(); fi
@@ -69,7 +70,7 @@ check_names() {
 
 check_paths() {
   local key
-  for key in BACKUP_DIRECTORY BACKUP_STATE BACKUP_SECRETS; do
+  for key in BACKUP_DIRECTORY BACKUP_STATE BACKUP_SECRETS DRILL_DIRECTORY; do
     require_match "$key" '^/[^[:cntrl:]]*[^/[:cntrl:]]$' "an absolute path, e.g. '/var/backups/trade-show-app'"
   done
 }
