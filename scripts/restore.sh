@@ -56,12 +56,19 @@ source "$library/closing.sh"
 source "$library/safetyDump.sh"
 # shellcheck source=lib/tables.sh
 source "$library/tables.sh"
+# shellcheck source=lib/s3.sh
+source "$library/s3.sh"
+# shellcheck source=lib/fetch.sh
+source "$library/fetch.sh"
+# shellcheck source=lib/application.sh
+source "$library/application.sh"
 # shellcheck source=lib/restore.sh
 source "$library/restore.sh"
 
 print_help() {
   cat <<'HELP'
 Usage: restore.sh WHICH WHERE [--table SCHEMA.NAME]... [--jobs N] [--yes] [--plan]
+       restore.sh WHICH --from s3 --fetch
        restore.sh --clean-up | --help
 
 Which dump:
@@ -71,6 +78,12 @@ Which dump:
                     UTC, unless it ends in an offset: '2026-11-20 14:00 +0100'
   --database NAME   the database that was dumped. Left out, it is the one that --into names; said with --into, the dump
                     of one database may go into another
+  --from s3         look for it off-host, in S3. The container's own key cannot read: type a reader's when asked, or set
+                    S3_READER_ACCESS_KEY_ID and S3_READER_SECRET_ACCESS_KEY. It is kept nowhere. The dump is fetched into
+                    the backup directory, checked, and stays there like one of the night's
+  --work DIRECTORY  fetch it to here instead
+  --identity FILE   age identity that decrypts it; asked for if it is needed and not given. Kept nowhere
+  --fetch           only fetch and check it, restore nothing
 Where to:
   --into DATABASE   existing: what is in it is replaced. First a safety dump; nobody but superusers can connect
                     meanwhile; owners and grants as in the dump; one transaction, so a failure leaves it as it was
@@ -101,14 +114,20 @@ main() {
   require_root
   load_settings
   isolate_client
-  require_commands psql pg_dump pg_restore createdb dropdb vacuumdb jq runuser flock sha256sum awk df
+  require_commands psql pg_dump pg_restore createdb dropdb vacuumdb jq runuser flock sha256sum awk df curl
   AS_ACCOUNT=(runuser -u postgres --)
   take_lock "$BACKUP_STATE/restore.lock"
   clean_up_interrupted
   make_work_directory
   if ((CLEAN_UP)); then return; fi
+  : "${DIRECTORY:=$BACKUP_DIRECTORY}"
+  if [[ -n $FROM ]]; then
+    fetch_dump "$FILE" "$DATABASE" "$MOMENT"
+    FILE=$FETCHED
+  fi
   pick_dump "$FILE" "$DATABASE" "$MOMENT"
   check_dump
+  if ((FETCH)); then return; fi
   check_target
   confirm
   case $MODE in

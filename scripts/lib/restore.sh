@@ -150,6 +150,7 @@ prove() {
   print_verdict
   if ! is_proved; then fail "restored, but '$TARGET' is not what it must be: see above$before"; fi
   if [[ -n $CLOSED ]]; then open_database; fi
+  prove_application "$TARGET"
   say "restored and proved: '$TARGET' from $DUMP$before"
 }
 
@@ -175,6 +176,21 @@ remove_work_directory() {
   WORK=''
 }
 
+# The work directory of a run that was cut off, and what it had fetched by halves.
+remove_noted() {
+  local note noted file
+  note=$(work_note)
+  if [[ ! -e $note ]]; then return; fi
+  check_trusted "$note" 'note'
+  mapfile -t noted <"$note"
+  for file in "${noted[@]:1}"; do
+    if [[ -e $file ]]; then warn "$file, half fetched by a run that was cut off, is removed"; fi
+    perform rm -f -- "$file"
+  done
+  WORK=${noted[0]:-}
+  remove_work_directory
+}
+
 # What a restore that was killed left behind. No other is active: the lock is ours.
 clean_up_interrupted() {
   local file name
@@ -183,11 +199,7 @@ clean_up_interrupted() {
     drop_unfinished "$(working_name)"
   fi
   reopen_closed
-  if [[ -e $(work_note) ]]; then
-    check_trusted "$(work_note)" 'note'
-    WORK=$(<"$(work_note)")
-    remove_work_directory
-  fi
+  remove_noted
   for file in "$BACKUP_DIRECTORY/.manual_${SAFETY_LABEL}"_*.partial; do
     if [[ ! -e $file ]]; then continue; fi
     name=${file##*/.} name=${name%.partial}

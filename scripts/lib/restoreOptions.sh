@@ -4,6 +4,7 @@
 # shellcheck disable=SC2034 # read by restore.sh's other parts
 read_options() {
   FILE='' DATABASE='' MOMENT='' LATEST=0 MODE='' TARGET='' TABLES=() JOBS='' YES=0 CLEAN_UP=0
+  FROM='' FETCH=0 DIRECTORY='' IDENTITY_FILE=''
   while (($#)); do
     case $1 in
       --help | -h)
@@ -14,7 +15,8 @@ read_options() {
       --yes) YES=1 ;;
       --plan) PLAN=1 ;;
       --clean-up) CLEAN_UP=1 ;;
-      --file | --database | --at | --into | --new | --as | --table | --jobs)
+      --fetch) FETCH=1 ;;
+      --file | --database | --at | --into | --new | --as | --table | --jobs | --from | --work | --identity)
         if [[ -z ${2:-} ]]; then refuse_usage "$1 needs a value"; fi
         read_value "$1" "$2"
         shift
@@ -34,6 +36,9 @@ read_value() {
     --at) read_moment "$value" ;;
     --table) TABLES+=("$value") ;;
     --jobs) JOBS=$value ;;
+    --from) FROM=$value ;;
+    --work) DIRECTORY=$(readlink -m -- "$value") ;;
+    --identity) IDENTITY_FILE=$(readlink -m -- "$value") ;;
     --into | --new | --as)
       if [[ -n $MODE ]]; then refuse_usage "one of --into, --new and --as only"; fi
       MODE=${option#--} TARGET=$value
@@ -43,10 +48,9 @@ read_value() {
 
 check_options() {
   local table
+  check_source_options
+  if ((FETCH)); then return; fi
   if [[ -z $MODE ]]; then refuse_usage "one of --into, --new and --as is needed"; fi
-  if (($(count_set "$FILE" "$MOMENT" "${LATEST#0}") != 1)); then refuse_usage "one of --file, latest and --at is needed"; fi
-  if [[ -z $DATABASE && $MODE == into ]]; then DATABASE=$TARGET; fi
-  if [[ -z $FILE && -z $DATABASE ]]; then refuse_usage "--database is missing: whose dump?"; fi
   if ((${#TARGET} > 63)) || [[ $TARGET == *[[:cntrl:]]* ]]; then
     refuse_usage "--$MODE is '$TARGET': must be 1 to 63 bytes without control characters"
   fi
@@ -60,6 +64,21 @@ check_options() {
       refuse_usage "--table is '$table': must be schema.name as in the manifest, odd names in quotes, e.g. public.\"Odd Name\""
     fi
   done
+}
+
+check_source_options() {
+  if (($(count_set "$FILE" "$MOMENT" "${LATEST#0}") != 1)); then refuse_usage "one of --file, latest and --at is needed"; fi
+  if [[ -z $DATABASE && $MODE == into ]]; then DATABASE=$TARGET; fi
+  if [[ -z $FILE && -z $DATABASE ]]; then refuse_usage "--database is missing: whose dump?"; fi
+  if [[ -n $FROM && $FROM != s3 ]]; then refuse_usage "--from is '$FROM': must be s3"; fi
+  if [[ -z $FROM ]] && { ((FETCH)) || [[ -n $DIRECTORY || -n $IDENTITY_FILE ]]; }; then
+    refuse_usage "--fetch, --work and --identity go with --from"
+  fi
+  if [[ -n $FROM && $FILE == */* ]]; then refuse_usage "--file is '$FILE': with --from it must be a name, not a path"; fi
+  if [[ -n $FROM ]] && ((PLAN)); then
+    refuse_usage "--plan changes nothing, and --from fetches: first --from $FROM --fetch, then --file … --plan"
+  fi
+  if ((FETCH)) && [[ -n $MODE ]]; then refuse_usage "--fetch restores nothing: leave --$MODE out, or --fetch"; fi
 }
 
 # How many of the arguments are not empty.
