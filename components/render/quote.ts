@@ -39,6 +39,19 @@ export function connectionName(database: string): string {
   return `dbname='${database.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
 }
 
+/**
+ * Writes a database's name as part of a file name that no shell minds: bytes outside `A-Za-z0-9._-` as `~XX`, as
+ * scripts/lib/names.sh does.
+ */
+export function fileNamePart(database: string): string {
+  return [...Buffer.from(database)]
+    .map((byte) => {
+      const character = String.fromCharCode(byte);
+      return /[A-Za-z0-9._-]/.test(character) ? character : `~${byte.toString(16).toUpperCase().padStart(2, "0")}`;
+    })
+    .join("");
+}
+
 function refuseNul(what: string, value: string): void {
   if (value.includes("\0")) {
     throw new RangeError(`${what} cannot hold a NUL character: ${JSON.stringify(value)}`);

@@ -1,5 +1,5 @@
 import { type OffHostFacts, renderOffHost } from "./offHostCopies";
-import { connectionName, shellWord } from "./quote";
+import { connectionName, fileNamePart, shellWord } from "./quote";
 import { describeSandbox, type SandboxArgs } from "./sandbox";
 
 /** What the runbook is rendered from, and what other programs read from the stack's outputs. Holds no secret. */
@@ -104,7 +104,7 @@ function byHand(facts: RunbookFacts): string {
   const { databases, backupDirectory } = facts;
   const as = (...words: string[]) => inContainer(facts, "sudo -u postgres", ...words);
   // Two dumps within one second must not be one file.
-  const suffix = (name: string) => (databases.length === 1 ? "" : `_${shellWord(name)}`);
+  const suffix = (name: string) => (databases.length === 1 ? "" : `_${fileNamePart(name)}`);
   const lines = databases.flatMap((name) => [
     as(
       "pg_dump -d",

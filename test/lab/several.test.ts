@@ -99,7 +99,6 @@ describe("several databases", function () {
     const failed: string[] = [];
     for (const [index, name] of databases.entries()) {
       if (name === "expense_app_production") continue;
-      // Every dump of the last second would have the same name.
       await deployment.run(["sh", "-c", `rm -f ${dumps}/manual_[0-9]*`]);
       const dumped = await deployment.lab.pct(dumpLines[index] ?? "");
       const file = (await deployment.run(["ls", dumps])).split("\n").find((each) => /^manual_[0-9]/.test(each));

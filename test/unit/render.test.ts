@@ -138,7 +138,7 @@ WantedBy=timers.target
 
   it("a runbook of several databases, whose dumps by hand are several files within one second too", () => {
     const runbook = renderRunbook(facts);
-    const file = String.raw`/var/backups/trade-show-app/manual_$(date +%Y%m%d_%H%M%S)_'a b'.dump`;
+    const file = String.raw`/var/backups/trade-show-app/manual_$(date +%Y%m%d_%H%M%S)_a~20b.dump`;
     assert.ok(runbook.includes(String.raw`pg_dump -d 'dbname='\''a b'\''' --format=custom --file=${file}`));
     assert.match(runbook, /\/r\.sh latest --database 'a b' --new 'a b_restored'/);
   });
