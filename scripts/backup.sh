@@ -42,10 +42,16 @@ source "$library/space.sh"
 source "$library/dumpability.sh"
 # shellcheck source=lib/manifest.sh
 source "$library/manifest.sh"
-# shellcheck source=lib/s3.sh
-source "$library/s3.sh"
 # shellcheck source=lib/offhost.sh
 source "$library/offhost.sh"
+# shellcheck source=lib/ledger.sh
+source "$library/ledger.sh"
+# shellcheck source=lib/growing.sh
+source "$library/growing.sh"
+# shellcheck source=lib/s3.sh
+source "$library/s3.sh"
+# shellcheck source=lib/targets/s3.sh
+source "$library/targets/s3.sh"
 # shellcheck source=lib/retention.sh
 source "$library/retention.sh"
 # shellcheck source=lib/globals.sh
@@ -89,6 +95,7 @@ HELP
 main() {
   read_options "$@"
   load_settings
+  choose_targets
   if [[ $ACTION != check ]] || ((EUID != 0)); then become_role "$script" "$@"; fi
   isolate_client
   case $ACTION in
@@ -138,6 +145,7 @@ choose_action() {
 run_night() {
   prepare_night
   back_up_each
+  report_missing
   if ((${#FAILED[@]})); then fail "the night failed for: ${FAILED[*]}. Nothing was removed; earlier dumps are untouched"; fi
   if [[ -n $LABEL ]]; then
     say "dumped as '$LABEL': ${#DATABASES[@]} database(s), kept until you remove them"
@@ -153,6 +161,8 @@ prepare_night() {
   load_secrets
   choose_compression
   remove_leftovers
+  NIGHT=$(mktemp -d "$BACKUP_STATE/run.XXXXXX")
+  probe_targets
 }
 
 # Each database, and the globals, in a process of its own: the failure of one is not the end of the others.
@@ -193,6 +203,7 @@ back_up() {
   dump=$BACKUP_DIRECTORY/$name
   PARTIALS=("$(partial_of "$dump")" "$(partial_of "$dump.json")")
 
+  begin_copies "$database" "$name" "${PARTIALS[0]}"
   started=$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)
   open_snapshot "$database" "$WORK"
   begin_facts "$database"
@@ -204,7 +215,7 @@ back_up() {
   write_manifest "$database" "${PARTIALS[0]}" "$name" "$WORK" "$started" "$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)"
   commit_dump "$dump"
   report_dump "$dump.json"
-  if [[ -n $S3_BUCKET ]]; then copy_off_host "$database"; fi
+  finish_copies "$database"
 }
 
 report_dump() {
@@ -252,6 +263,12 @@ stop_night() {
 }
 trap 'stop_night 130' INT
 trap 'stop_night 143' TERM HUP
-trap 'exit "$(visible_status "$?")"' EXIT
+NIGHT=''
+end_night() {
+  local status=$1
+  rm -rf -- "$NIGHT"
+  exit "$(visible_status "$status")"
+}
+trap 'end_night "$?"' EXIT
 
 main "$@"

@@ -32,7 +32,11 @@ describe_dump() {
 }
 
 describe_copy() {
-  if [[ -z $S3_BUCKET ]]; then printf -- '-'; elif is_off_host "$1"; then printf 'yes'; else printf 'NO'; fi
+  local target text=''
+  for target in "${TARGETS[@]}"; do
+    if is_off_host "$target" "$1"; then text+=${text:+, }$target; else text+="${text:+, }NO $target"; fi
+  done
+  printf '%s' "${text:--}"
 }
 
 # Sizes and rows to the right, the rest to the left.

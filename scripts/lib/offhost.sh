@@ -1,82 +1,162 @@
 # shellcheck shell=bash
-# Off-host copies. The key may only put and tag, not look, so what is off-host is known from a ledger of our own:
-# BACKUP_STATE/off-host/<dump>.json, one entry per copy, written once dump and manifest are there.
+# Off-host copies: any number of targets, each in a file of targets/ behind these verbs:
+#   <target>_place OBJECT                where an object lies there, for people; of '': what identifies the target
+#   <target>_probe                       stops, saying why, unless the target answers
+#   <target>_send DATABASE FILE SOURCE OBJECT
+#                                        brings the dump FILE there, from SOURCE, which may still grow; sets COPY_FACTS
+#   <target>_send_manifest FILE OBJECT   its manifest, COPY_WORK/manifest, which makes the copy exist
+#   <target>_abandon                     after a failure: leaves nothing half, or what the next night goes on with
+#   <target>_clear FILE                  removes what an attempt left whose dump is gone here
+#   <target>_supersede FILE OBJECT       a newer copy is there
+#   <target>_expires FILE                whether the job itself removes old copies, this one too some day
+# Each copy is a process of its own: no target waits for another, and none for the dump.
 
-ledger_entry() { printf '%s/off-host/%s.json' "$BACKUP_STATE" "$1"; }
-
-off_host_target() { s3_url "$S3_PREFIX"; }
-
-is_off_host() {
-  local entry
-  entry=$(ledger_entry "$1")
-  [[ -f $entry && $(jq -r .target -- "$entry" 2>/dev/null || true) == "$(off_host_target)" ]]
+# Targets of the settings. Needs the settings.
+choose_targets() {
+  TARGETS=()
+  if [[ -n $S3_BUCKET ]]; then TARGETS+=(s3); fi
 }
 
-# Brings off-host what is not there yet: the newest dump first, then what earlier nights missed. Then, and only then,
-# marks the older copies as superseded.
-copy_off_host() {
-  local database=$1 files file
-  files=$(list_verified "$database" && list_verified_labelled "$database")
-  while IFS= read -r file; do
-    if [[ -n $file ]] && ! is_off_host "$file"; then copy_dump "$database" "$file"; fi
-  done <<<"$files"
-  supersede_older "$database"
-  forget_gone
+# Asks every target before anything is dumped; who does not answer now is not waited for again this night.
+probe_targets() {
+  local target pids=() position=0
+  for target in "${TARGETS[@]}"; do
+    probe_target "$target" &
+    pids+=("$!")
+  done
+  for target in "${TARGETS[@]}"; do
+    wait "${pids[position++]}" || mark_dead "$target"
+  done
 }
 
-# The manifest is put last: without it the copy does not exist.
-copy_dump() {
-  local database=$1 file=$2 dump=$BACKUP_DIRECTORY/$2 sha256 started=$SECONDS
-  check_content "$dump"
-  put_object "$dump" "$S3_PREFIX$file" "$(read_manifest "$dump.json" .sha256)"
-  if [[ -z $S3_CONFIRMED ]]; then warn "$S3_BUCKET does not report the SHA-256 of what it stored"; fi
-  read -r sha256 _ < <(sha256sum <"$dump.json")
-  put_object "$dump.json" "$S3_PREFIX$file.json" "$sha256"
-  write_ledger "$file" "$(jq -n --arg database "$database" --arg file "$file" --arg target "$(off_host_target)" \
-    --arg confirmed "$S3_CONFIRMED" --arg at "$(make_timestamp)" '{database: $database, file: $file, target: $target,
-      copied: $at, confirmed_by_server: ($confirmed != ""), superseded: null}')"
-  say "off-host: $(off_host_target)$file with its manifest, $((SECONDS - started)) s"
+probe_target() {
+  trap - EXIT
+  begin_copy_work "$NIGHT/probe.$1"
+  "${1}_probe"
 }
 
-write_ledger() {
-  local entry
-  entry=$(ledger_entry "$1")
-  mkdir -p -- "${entry%/*}"
-  printf '%s\n' "$2" >"$entry.new"
-  sync -- "$entry.new"
-  mv -- "$entry.new" "$entry"
+mark_dead() { : >"$NIGHT/dead.$1"; }
+
+is_dead() { [[ -e $NIGHT/dead.$1 ]]; }
+
+# DATABASE FILE SOURCE: begins to copy a dump that is being written to SOURCE.
+begin_copies() {
+  local database=$1 file=$2 source=$3 target
+  declare -gA COPIERS=()
+  open_gate "$WORK"
+  if [[ ! -e $source ]]; then : >"$source"; fi # there before anyone opens it
+  for target in "${TARGETS[@]}"; do
+    if is_dead "$target"; then continue; fi
+    keep_target "$target" "$database" "$file" "$source" &
+    COPIERS[$target]=$!
+    RUNNING+=("$!")
+  done
 }
 
-# Copies of a database's scheduled dumps at this target, newest first (labelled ones neither supersede nor expire): <file> TAB <superseded or null>.
-list_copies() {
-  local entries=("$BACKUP_STATE"/off-host/*.json)
-  if [[ ! -e ${entries[0]} ]]; then return; fi
-  jq -r --arg database "$1" --arg target "$(off_host_target)" \
-    'select(.database == $database and .target == $target and (.file | startswith("manual_") | not)) | "\(.file)\t\(.superseded)"' -- "${entries[@]}" | sort -r
-}
-
-supersede_older() {
-  local database=$1 file superseded newest='' entry copies
-  copies=$(list_copies "$database")
-  while IFS=$'\t' read -r file superseded; do
-    if [[ -z $newest ]]; then
-      newest=$file
-    elif [[ $superseded == null ]]; then
-      tag_superseded "$S3_PREFIX$file.json" "$WORK"
-      tag_superseded "$S3_PREFIX$file" "$WORK"
-      entry=$(jq --arg at "$(make_timestamp)" '.superseded = $at' -- "$(ledger_entry "$file")")
-      write_ledger "$file" "$entry"
-    fi
-  done <<<"$copies"
-}
-
-# Entries of superseded or labelled copies whose dump is gone here have nothing left to say.
-forget_gone() {
-  local entry file
-  for entry in "$BACKUP_STATE"/off-host/*.json; do
-    file=${entry##*/}
-    if [[ -e $entry && ! -e $BACKUP_DIRECTORY/${file%.json} ]] && jq -e '.superseded != null or (.file | startswith("manual_"))' -- "$entry" >/dev/null; then
-      rm -f -- "$entry"
+# The dump exists: lets the copies end, and stops unless everything of this database is at every target.
+finish_copies() {
+  local database=$1 target failed=0
+  close_gate
+  for target in "${TARGETS[@]}"; do
+    if [[ -z ${COPIERS[$target]:-} ]] || ! wait "${COPIERS[$target]}"; then
+      failed=1
+      note_missing "$target" "$database"
     fi
   done
+  if ((failed)); then exit "$REPORTED"; fi
+}
+
+note_missing() {
+  local target=$1 database=$2 file
+  while IFS= read -r file; do
+    if ! is_off_host "$target" "$file"; then
+      printf '%s\n' "$("${target}_place" "$(object_of "$file")")" >>"$NIGHT/missing"
+    fi
+  done < <(list_copied "$database")
+}
+
+# At the end of the night, which has failed then.
+report_missing() {
+  local place
+  if [[ ! -e $NIGHT/missing ]]; then return; fi
+  while IFS= read -r place; do
+    write_line 3 "error: missing off-host: $place: the next night makes it good"
+  done <"$NIGHT/missing"
+}
+
+# Dumps of a database that belong off-host: newest first, then labelled ones.
+list_copied() {
+  list_verified "$1"
+  list_verified_labelled "$1"
+}
+
+object_of() { printf '%s' "$1"; }
+
+# One target's part of a database's night, a process of its own: the new dump, then what earlier nights missed. Then, and
+# only then, older copies are superseded.
+keep_target() {
+  local target=$1 database=$2 file=$3 source=$4 files failed=0
+  begin_copier
+  run_apart copy_dump "$target" "$database" "$file" "$source"
+  if ((APART_STATUS)); then failed=1; fi
+  files=$(list_copied "$database")
+  while IFS= read -r file; do
+    if [[ -z $file ]] || is_off_host "$target" "$file" || is_dead "$target" || [[ $file == "$3" ]]; then continue; fi
+    run_apart copy_dump "$target" "$database" "$file" "$BACKUP_DIRECTORY/$file"
+    if ((APART_STATUS)); then failed=1; fi
+  done <<<"$files"
+  if ((failed)); then exit "$REPORTED"; fi
+  begin_copy_work "$WORK/$target.tags"
+  supersede_older "$target" "$database"
+  forget_gone "$target"
+}
+
+begin_copier() {
+  RUNNING=() PARTIALS=()
+  leave_gate
+  trap 'status=$?; trap - ERR; stop_running; exit "$status"' EXIT
+  trap 'exit 143' TERM HUP
+}
+
+# Runs a command in a process of its own, so that its failure is a status, APART_STATUS, and not the end of this one.
+run_apart() {
+  local pid
+  APART_STATUS=0
+  "$@" &
+  pid=$!
+  RUNNING+=("$pid")
+  wait "$pid" || APART_STATUS=$?
+}
+
+# TARGET DATABASE FILE SOURCE, in a process of its own. The manifest is put last: without it the copy does not exist.
+copy_dump() {
+  local target=$1 database=$2 file=$3 source=$4 object started=$SECONDS
+  RUNNING=()
+  trap 'end_copy "$target"' EXIT
+  trap 'exit 143' TERM HUP
+  begin_copy_work "$(mktemp -d "$WORK/$target.XXXXXX")"
+  object=$(object_of "$file")
+  COPY_FACTS='{}'
+  "${target}_send" "$database" "$file" "$source" "$object"
+  jq --argjson facts "$COPY_FACTS" --arg object "$object" '. + {off_host: ({file: $object} + $facts)}' \
+    -- "$BACKUP_DIRECTORY/$file.json" >"$COPY_WORK/manifest"
+  "${target}_send_manifest" "$file" "$object"
+  note_copied "$target" "$database" "$file" "$object" "$COPY_FACTS"
+  say "off-host: $("${target}_place" "$object") with its manifest, $((SECONDS - started)) s"
+}
+
+begin_copy_work() {
+  COPY_WORK=$1
+  mkdir -p -- "$COPY_WORK"
+  : >"$COPY_WORK/empty"
+}
+
+end_copy() {
+  local target=$1 status=$?
+  trap - ERR EXIT
+  trap '' TERM HUP
+  stop_running
+  if ((status)); then "${target}_abandon" || true; fi
+  rm -rf -- "$COPY_WORK"
+  exit "$status"
 }

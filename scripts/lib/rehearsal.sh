@@ -19,7 +19,7 @@ rehearse_night() {
 }
 
 rehearse() {
-  local database=$1 name size file warning
+  local database=$1 name size file warning target
   trap - EXIT
   # shellcheck disable=SC2034 # the lines are about it
   LOG_SUBJECT=$database
@@ -31,11 +31,12 @@ rehearse() {
   size=$(format_size "$(estimate_size "$database")")
   printf "would dump '%s' to %s, about %s (server %s, %s, %s)\n" "$database" "$BACKUP_DIRECTORY/$name" "$size" \
     "$SERVER_VERSION" "$CLIENT_VERSION" "$COMPRESSION_USED"
-  if [[ -n $S3_BUCKET ]]; then
-    for file in "$name" $(list_verified "$database") $(list_verified_labelled "$database"); do
-      if ! is_off_host "$file"; then printf 'would copy %s to %s\n' "$file" "$(off_host_target)$file"; fi
+  for target in "${TARGETS[@]}"; do
+    for file in "$name" $(list_copied "$database"); do
+      if is_off_host "$target" "$file"; then continue; fi
+      printf 'would copy %s to %s\n' "$file" "$("${target}_place" "$(object_of "$file")")"
     done
-  fi
+  done
   if [[ -z $LABEL ]]; then
     while IFS= read -r file; do
       if is_expired "$file"; then printf 'would remove %s, older than %s days\n' "$file" "$RETENTION_DAYS"; fi
@@ -43,15 +44,13 @@ rehearse() {
   fi
 }
 
-# Any answer will do: a key that may only put cannot be tried without putting.
+# Targets that do not answer have said why; the dumps would be made, the night would fail.
 rehearse_copies() {
-  local options=(--silent --show-error --head --output /dev/null --connect-timeout 20 --max-time 30) answer
-  if [[ -z $S3_BUCKET ]]; then
-    warn "S3_BUCKET is '': dumps would stay on this machine only"
-    return
-  fi
-  if [[ -n $S3_CA_FILE ]]; then options+=(--cacert "$S3_CA_FILE"); fi
-  if ! answer=$(curl -q "${options[@]}" "$(s3_url '')" 2>&1); then
-    fail "off-host target $(s3_url '') does not answer: $answer"
-  fi
+  local target
+  if ((${#TARGETS[@]} == 0)); then warn "S3_BUCKET is '': dumps would stay on this machine only"; fi
+  NIGHT=$(mktemp -d)
+  probe_targets
+  for target in "${TARGETS[@]}"; do
+    if is_dead "$target"; then failed+=("copies to $("${target}_place" '')"); fi
+  done
 }

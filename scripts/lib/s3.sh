@@ -1,8 +1,6 @@
 # shellcheck shell=bash
-# Three requests to an S3 server, signed by curl. The secret goes through a pipe, never through arguments. The server
-# checks what arrives against our SHA-256.
-
-readonly S3_LARGEST_PUT=$((5 * 1024 * 1024 * 1024))
+# Requests to an S3 server, signed by curl. The secret goes through a pipe, never through arguments. What a request
+# answers is in COPY_WORK/s3.{code,headers,body}.
 
 s3_url() {
   local key=$1
@@ -15,32 +13,18 @@ s3_url() {
   fi
 }
 
-# Stores a file whose SHA-256 is known. Sets S3_CONFIRMED to the server's own SHA-256, empty if it does not say.
-put_object() {
-  local file=$1 key=$2 sha256=$3 size
-  size=$(stat -c %s -- "$file")
-  if ((size > S3_LARGEST_PUT)); then
-    fail "$file has $(format_size "$size"): one S3 upload takes at most 5 GiB, and larger ones are not supported yet"
-  fi
-  send_to_s3 "$(s3_url "$key")" "$file" "$sha256" application/octet-stream
-  if [[ -n $S3_CONFIRMED && $S3_CONFIRMED != "$(encode_base64 "$sha256")" ]]; then
-    fail "S3 stored something else than $file: its SHA-256 is $S3_CONFIRMED, must be $(encode_base64 "$sha256")"
-  fi
+# The SHA-256 of a file as hexadecimal digits; as S3 wants it.
+hash_file() {
+  local sha256
+  read -r sha256 _ < <(sha256sum <"$1")
+  printf '%s' "$sha256"
 }
 
-# Marks an object for the bucket's lifecycle rule.
-tag_superseded() {
-  local key=$1 work=$2 sha256
-  printf '<Tagging xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><TagSet><Tag><Key>superseded</Key>%s' \
-    '<Value>true</Value></Tag></TagSet></Tagging>' >"$work/tagging.xml"
-  read -r sha256 _ < <(sha256sum <"$work/tagging.xml")
-  send_to_s3 "$(s3_url "$key")?tagging=" "$work/tagging.xml" "$sha256" application/xml
-}
+encode_base64() { decode_hex "$1" | base64 --wrap=0; }
 
-encode_base64() {
-  local hex=$1
+decode_hex() {
   # shellcheck disable=SC2001 # a replacement per two characters
-  printf '%b' "$(sed 's/../\\x&/g' <<<"$hex")" | base64 --wrap=0
+  printf '%b' "$(sed 's/../\\x&/g' <<<"$1")"
 }
 
 print_credentials() {
@@ -49,36 +33,88 @@ print_credentials() {
   printf 'user = "%s"\n' "${pair//\"/\\\"}"
 }
 
-# URL FILE SHA256 CONTENT-TYPE
-send_to_s3() {
-  local url=$1 file=$2 sha256=$3 type=$4 pid status=0
-  local options=(--silent --show-error --globoff --fail-with-body --connect-timeout 20 --retry 2 --retry-max-time 120
-    --speed-limit 1024 --speed-time "$S3_STALL_SECONDS" --aws-sigv4 "aws:amz:$S3_REGION:s3"
-    --header "x-amz-content-sha256: $sha256" --header "x-amz-checksum-sha256: $(encode_base64 "$sha256")"
-    --header 'x-amz-sdk-checksum-algorithm: SHA256' --header "content-type: $type"
-    --dump-header "$WORK/s3.headers" --output "$WORK/s3.body" --write-out '%{http_code}')
+# METHOD URL FILE [CURL-OPTION...]: sends the file as body. Stops if it is refused or does not come through; S3 servers
+# fail in passing, so that is tried three times, but no stall is waited for twice.
+ask_s3() {
+  local attempt
+  for attempt in 1 2 3; do
+    try_s3 "$@"
+    if ((S3_STATUS == 0)); then return; fi
+    if is_s3_error NotImplemented && ((${#S3_CONDITION[@]})); then
+      : >"$NIGHT/s3.unconditional"
+    elif has_failed_in_passing && ((attempt < 3)); then
+      sleep "$attempt"
+    else
+      break
+    fi
+    S3_CONDITION=() # what failed in passing may have got through
+  done
+  case $S3_STATUS in 5 | 6 | 7 | 28 | 35 | 60) mark_dead s3 ;; esac
+  fail "off-host copy: $1 ${2%%\?*}: $(describe_s3_failure)"
+}
+
+# The same for what must not be there yet, unless an attempt of ours may have got through.
+ask_s3_for_new() {
+  if [[ -z $S3_PERHAPS && ! -e $NIGHT/s3.unconditional ]]; then S3_CONDITION=(--header 'If-None-Match: *'); fi
+  ask_s3 "$@"
+  S3_CONDITION=()
+}
+
+S3_CONDITION=() S3_PERHAPS=''
+
+# Sets S3_STATUS, as curl says it.
+try_s3() {
+  local method=$1 url=$2 file=$3 pid
+  shift 3
+  local options=(--silent --show-error --globoff --fail-with-body --request "$method"
+    --connect-timeout "$(s3_connect_limit)" --speed-limit 1024 --speed-time "$S3_STALL_SECONDS"
+    --aws-sigv4 "aws:amz:$S3_REGION:s3" --header "x-amz-content-sha256: $(hash_file "$file")"
+    --dump-header "$COPY_WORK/s3.headers" --output "$COPY_WORK/s3.body" --write-out '%{http_code}')
   if [[ -n $S3_CA_FILE ]]; then options+=(--cacert "$S3_CA_FILE"); fi
-  rm -f -- "$WORK"/s3.*
-  : >"$WORK/s3.body"
-  curl -q --config - "${options[@]}" --upload-file "$file" "$url" \
-    < <(print_credentials) >"$WORK/s3.code" 2>"$WORK/s3.err" &
+  if [[ $method == HEAD ]]; then options+=(--head); else options+=(--upload-file "$file"); fi
+  rm -f -- "$COPY_WORK"/s3.*
+  : >"$COPY_WORK/s3.body"
+  curl -q --config - "${options[@]}" "${S3_CONDITION[@]}" "$@" "$url" \
+    < <(print_credentials) >"$COPY_WORK/s3.code" 2>"$COPY_WORK/s3.err" &
   pid=$!
   RUNNING+=("$pid")
-  wait "$pid" || status=$?
-  if ((status)); then fail "off-host copy: PUT $url: $(describe_s3_failure "$status")"; fi
-  S3_CONFIRMED=$(sed -n 's/^x-amz-checksum-sha256:[[:space:]]*\([A-Za-z0-9+/=]*\).*/\1/Ip' "$WORK/s3.headers" | tail -n 1)
+  S3_STATUS=0
+  wait "$pid" || S3_STATUS=$?
+}
+
+s3_connect_limit() { printf '%s' "$((S3_STALL_SECONDS < 20 ? S3_STALL_SECONDS : 20))"; }
+
+# The connection was cut, or the server has a bad moment.
+has_failed_in_passing() {
+  case $S3_STATUS in
+    52 | 55 | 56) ;;
+    22) [[ $(<"$COPY_WORK/s3.code") =~ ^(408|409|429|5..)$ ]] && ! is_s3_error NotImplemented ;;
+    *) return 1 ;;
+  esac
+}
+
+is_s3_error() { [[ $(read_s3_element Code) == "$1" ]]; }
+
+# ELEMENT: its first text in the answer.
+read_s3_element() { sed -n "s/.*<$1>\([^<]*\)<.*/\1/p" "$COPY_WORK/s3.body" | head -n 1; }
+
+# HEADER: its text in the answer.
+read_s3_header() {
+  sed -n "s/^$1:[[:space:]]*\([^[:space:]]*\)[[:space:]]*\$/\1/Ip" "$COPY_WORK/s3.headers" | tail -n 1
 }
 
 describe_s3_failure() {
-  local status=$1 code body
-  if ((status == 22)); then
-    body=$(<"$WORK/s3.body")
-    code=$(sed -n 's/.*<Code>\([^<]*\)<.*/\1/p' <<<"$body" | head -n 1)
-    body=$(sed -n 's/.*<Message>\([^<]*\)<.*/\1/p' <<<"$body" | head -n 1)
-    printf 'refused with HTTP %s%s' "$(<"$WORK/s3.code")" "${code:+ $code}${body:+: $body}"
-  elif ((status == 28)); then
-    printf 'stalled or unreachable (less than 1 kB/s for %s s): %s' "$S3_STALL_SECONDS" "$(<"$WORK/s3.err")"
+  local code text
+  if ((S3_STATUS == 28)); then
+    printf 'stalled or unreachable (less than 1 kB/s for %s s): %s' "$S3_STALL_SECONDS" "$(<"$COPY_WORK/s3.err")"
+  elif ((S3_STATUS == 22)); then
+    code=$(read_s3_element Code) text=$(read_s3_element Message)
+    printf 'refused with HTTP %s%s' "$(<"$COPY_WORK/s3.code")" "${code:+ $code}${text:+: $text}"
+    case $code in
+      PreconditionFailed) printf ': an object of this name is there, and not from this attempt. If another machine writes here too, give each an S3_PREFIX of its own; if this one was set back in time, remove its dump of this name here' ;;
+      NoSuchBucket) printf ": S3_BUCKET is '%s': must be a bucket that exists at %s" "$S3_BUCKET" "$(s3_url '')" ;;
+    esac
   else
-    printf '%s' "$(<"$WORK/s3.err")"
+    printf '%s' "$(<"$COPY_WORK/s3.err")"
   fi
 }

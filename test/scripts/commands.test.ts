@@ -113,11 +113,11 @@ describe("backup.sh as people run it", function () {
     const row = (file: RegExp): string => rows.find((line) => file.test(line)) ?? "";
     assert.match(
       row(/ shop_20(?!200101)/),
-      /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d +shop +[\d.]+[kK]?B +30 +- +yes +yes +shop_\w+\.dump$/,
+      /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d +shop +[\d.]+[kK]?B +30 +- +yes +s3 +shop_\w+\.dump$/,
     );
-    assert.match(row(/manual_before/), / 30 +before-migration +yes +NO +manual_before-migration_shop_/);
-    assert.match(row(/manual_20200101/), / - +4\.0B +- +- +by hand +NO +manual_20200101_000000\.dump$/);
-    assert.match(row(/ shop_20200101/), / - +NO +NO +shop_20200101T000000Z\.dump$/);
+    assert.match(row(/manual_before/), / 30 +before-migration +yes +NO s3 +manual_before-migration_shop_/);
+    assert.match(row(/manual_20200101/), / - +4\.0B +- +- +by hand +NO s3 +manual_20200101_000000\.dump$/);
+    assert.match(row(/ shop_20200101/), / - +NO +NO s3 +shop_20200101T000000Z\.dump$/);
     assert.equal(rows.length, 5);
     assert.equal(everything(), before, "nothing was written");
   });

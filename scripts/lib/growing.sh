@@ -1,0 +1,69 @@
+# shellcheck shell=bash
+# Reading a dump while pg_dump writes it. Readers follow the file and are never in pg_dump's pipe, so nothing that they
+# do can hold it up. The gate tells them when the file has ended: a named pipe whose only writer is the process that
+# writes the dump. It closes when that process closes it, or dies.
+
+# Sets GATE, for readers, and GATE_HOLD. WORK
+open_gate() {
+  mkfifo -- "$1/gate"
+  exec {GATE_HOLD}<>"$1/gate" # opened both ways: it waits for no one
+  exec {GATE}<"$1/gate"
+}
+
+close_gate() { exec {GATE_HOLD}>&-; }
+
+# A reader must not hold open what it waits for.
+leave_gate() { exec {GATE_HOLD}>&-; }
+
+# Waits a moment; fails once the gate is closed.
+wait_at_gate() {
+  local status=0
+  read -r -t 0.2 -u "$GATE" _ || status=$?
+  ((status > 128))
+}
+
+# A file from its beginning to where it ends when the gate closes.
+print_growing() {
+  local file=$1 input open=1
+  exec {input}<"$file"
+  while ((open)); do
+    if ! wait_at_gate; then open=0; fi
+    cat <&"$input"
+  done
+}
+
+# FILE: what goes off-host of it, on CONTENT. Must be settled before it may count.
+open_content() {
+  mkfifo -- "$COPY_WORK/content" "$COPY_WORK/plain"
+  sha256sum <"$COPY_WORK/plain" >"$COPY_WORK/sha256" &
+  HASHER=$!
+  print_content "$1" >"$COPY_WORK/content" 2>"$COPY_WORK/content.err" &
+  READER=$!
+  RUNNING+=("$READER" "$HASHER")
+  exec {CONTENT}<"$COPY_WORK/content"
+}
+
+print_content() {
+  print_growing "$1" | tee -- "$COPY_WORK/plain"
+}
+
+# Stops unless what was read is a dump that exists by now: committed, and of the SHA-256 that its manifest says. The end
+# of the file alone is no proof, as it also ends when pg_dump or its night dies.
+settle_content() {
+  local dump=$BACKUP_DIRECTORY/$1 found
+  exec {CONTENT}<&-
+  wait "$READER" || fail "off-host copy: $1 cannot be read: $(<"$COPY_WORK/content.err")"
+  wait "$HASHER" || fail "off-host copy: sha256sum of $1 failed"
+  if ! is_verified "$dump"; then fail "off-host copy: given up, because $1 did not become a dump"; fi
+  read -r found _ <"$COPY_WORK/sha256"
+  refuse_damaged "$dump" "$found"
+}
+
+# DUMP SHA256
+refuse_damaged() {
+  local dump=$1 found=$2 right
+  right=$(read_manifest "$dump.json" .sha256)
+  if [[ $found == "$right" ]]; then return; fi
+  fail "$dump is damaged and therefore not copied: its SHA-256 is $found, its manifest says $right. Every night fails" \
+    "and nothing is removed until you put the right file there, or remove this one: rm $dump $dump.json"
+}

@@ -1,0 +1,189 @@
+# shellcheck shell=bash
+# Target S3: AWS or a compatible server. The key may put, tag and abort, nothing else. A large dump goes up in parts while
+# it is written; the last part, and the request that makes an object of them, are sent once the dump exists.
+
+# Largest dump: S3 takes 10,000 parts, of which a thousand each have 8 MiB, 16 MiB and so on, 7.8 TiB in all.
+readonly S3_FIRST_PART=$((8 * 1024 * 1024)) S3_PARTS_PER_SIZE=1000
+
+S3_UPLOAD=''
+
+s3_place() { s3_url "$S3_PREFIX$1"; }
+
+s3_expires() { false; }
+
+# Any answer of the server will do but one that says there is no such bucket: a key that may only put cannot be tried
+# without putting.
+s3_probe() {
+  local code region
+  try_s3 HEAD "$(s3_url '')" "$COPY_WORK/empty"
+  code=$(<"$COPY_WORK/s3.code")
+  case $S3_STATUS in
+    0 | 22) ;;
+    6) fail "$(name_s3): its name is not known: must be an address or a name that this machine can resolve" ;;
+    7) fail "$(name_s3): connection refused or no way there: $(<"$COPY_WORK/s3.err")" ;;
+    28) fail "$(name_s3): no answer in time: $(<"$COPY_WORK/s3.err")" ;;
+    35 | 60) fail "$(name_s3): no TLS connection: $(<"$COPY_WORK/s3.err"); S3_CA_FILE is '$S3_CA_FILE': must hold the authority that signed its certificate, if it is a private one" ;;
+    *) fail "$(name_s3): $(<"$COPY_WORK/s3.err")" ;;
+  esac
+  region=$(read_s3_header x-amz-bucket-region)
+  if [[ -n $region && $region != "$S3_REGION" ]]; then
+    fail "$(name_s3): S3_REGION is '$S3_REGION': must be '$region', where bucket '$S3_BUCKET' is"
+  fi
+  case $code in
+    404) fail "$(name_s3): there is no bucket '$S3_BUCKET' (S3_BUCKET)" ;;
+    5??) fail "$(name_s3): HTTP $code" ;;
+  esac
+}
+
+name_s3() {
+  if [[ -n $S3_ENDPOINT ]]; then printf "off-host target S3, S3_ENDPOINT '%s'" "$S3_ENDPOINT"; else printf 'off-host target S3, %s' "$(s3_url '')"; fi
+}
+
+s3_send() {
+  local database=$1 file=$2 source=$3 object=$4 key=$S3_PREFIX$4 number=1 size
+  S3_DATABASE=$database S3_FILE=$file
+  read_earlier_attempt
+  : >"$COPY_WORK/parts"
+  open_content "$source"
+  cut_part "$number"
+  while size=$(stat -c %s -- "$COPY_WORK/part") && ((size == $(part_size "$number"))); do
+    if [[ -z $S3_UPLOAD ]]; then begin_upload "$key"; fi
+    send_part "$key" "$number"
+    number=$((number + 1))
+    cut_part "$number"
+  done
+  settle_content "$file"
+  if [[ -z $S3_UPLOAD ]]; then
+    note_sending s3 "$database" "$file" '{"perhaps": true}'
+    put_object "$COPY_WORK/part" "$key" application/octet-stream
+  else
+    if ((size)); then send_part "$key" "$number"; fi
+    complete_upload "$key"
+  fi
+  # shellcheck disable=SC2034 # goes into ledger and manifest
+  COPY_FACTS=$(describe_object)
+}
+
+s3_send_manifest() { put_object "$COPY_WORK/manifest" "$S3_PREFIX$1.json" application/json; }
+
+# What the server was told, and checked, of the content: size and SHA-256 of each part.
+describe_object() {
+  jq -Rn '[inputs | split(" ") | {size: .[1] | tonumber, sha256: .[2]}] | {size: (map(.size) | add), parts: .}' \
+    <"$COPY_WORK/parts"
+}
+
+part_size() { printf '%s' "$((S3_FIRST_PART << (($1 - 1) / S3_PARTS_PER_SIZE)))"; }
+
+# The next bytes of the content, as many as part NUMBER has; fewer only at the end.
+cut_part() {
+  local pid
+  head -c "$(part_size "$1")" <&"$CONTENT" >"$COPY_WORK/part" &
+  pid=$!
+  RUNNING+=("$pid")
+  wait "$pid"
+}
+
+begin_upload() {
+  local key=$1
+  ask_s3 POST "$(s3_url "$key")?uploads=" "$COPY_WORK/empty" --header 'x-amz-checksum-algorithm: SHA256' \
+    --header 'content-type: application/octet-stream'
+  S3_UPLOAD=$(jq -rn --arg id "$(read_s3_element UploadId)" '$id | @uri')
+  if [[ -z $S3_UPLOAD ]]; then fail "off-host copy: $(s3_url "$key"): the server began no upload: $(<"$COPY_WORK/s3.body")"; fi
+  note_sending s3 "$S3_DATABASE" "$S3_FILE" "$(jq -n --arg id "$S3_UPLOAD" '{upload: $id}')"
+}
+
+send_part() {
+  local key=$1 number=$2 sha256 etag
+  sha256=$(hash_file "$COPY_WORK/part")
+  ask_s3 PUT "$(s3_url "$key")?partNumber=$number&uploadId=$S3_UPLOAD" "$COPY_WORK/part" \
+    --header "x-amz-checksum-sha256: $(encode_base64 "$sha256")" --header 'x-amz-sdk-checksum-algorithm: SHA256'
+  check_stored "$key, part $number" "$sha256"
+  etag=$(read_s3_header etag)
+  printf '%s %s %s %s\n' "$number" "$(stat -c %s -- "$COPY_WORK/part")" "$sha256" "$etag" >>"$COPY_WORK/parts"
+}
+
+# WHAT SHA256: what the server says it stored, if it says so.
+check_stored() {
+  local stored right
+  stored=$(read_s3_header x-amz-checksum-sha256) right=$(encode_base64 "$2")
+  if [[ -n $stored && $stored != "$right" ]]; then
+    fail "off-host copy: S3 stored something else as $1: its SHA-256 is $stored, must be $right"
+  fi
+}
+
+# Makes the object of its parts. AWS may take minutes, sends a blank now and then, and reports failure with HTTP 200.
+complete_upload() {
+  local key=$1 composite
+  print_parts >"$COPY_WORK/complete.xml"
+  note_sending s3 "$S3_DATABASE" "$S3_FILE" "$(jq -n --arg id "$S3_UPLOAD" '{upload: $id, perhaps: true}')"
+  ask_s3_for_new POST "$(s3_url "$key")?uploadId=$S3_UPLOAD" "$COPY_WORK/complete.xml" --speed-limit 1 \
+    --header 'content-type: application/xml'
+  if [[ $(<"$COPY_WORK/s3.body") != *'<CompleteMultipartUploadResult'* ]]; then
+    fail "off-host copy: POST $(s3_url "$key"): the server could not put the parts together: $(<"$COPY_WORK/s3.body")"
+  fi
+  S3_UPLOAD=''
+  composite=$(read_s3_element ChecksumSHA256)
+  if [[ -n $composite && ${composite%-*} != "$(hash_parts)" ]]; then
+    fail "off-host copy: S3 put together something else as $key: its SHA-256 is $composite, must be $(hash_parts)"
+  fi
+}
+
+print_parts() {
+  local number sha256 etag
+  printf '<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+  while read -r number _ sha256 etag; do
+    printf '<Part><PartNumber>%s</PartNumber><ETag>%s</ETag><ChecksumSHA256>%s</ChecksumSHA256></Part>' \
+      "$number" "$etag" "$(encode_base64 "$sha256")"
+  done <"$COPY_WORK/parts"
+  printf '</CompleteMultipartUpload>'
+}
+
+# What S3 gives as the SHA-256 of an object in parts: that of their SHA-256s.
+hash_parts() {
+  local sha256
+  while read -r _ _ sha256 _; do decode_hex "$sha256"; done <"$COPY_WORK/parts" >"$COPY_WORK/hashes"
+  encode_base64 "$(hash_file "$COPY_WORK/hashes")"
+}
+
+# FILE KEY TYPE
+put_object() {
+  local file=$1 key=$2 type=$3 sha256
+  sha256=$(hash_file "$file")
+  printf '1 %s %s\n' "$(stat -c %s -- "$file")" "$sha256" >"$COPY_WORK/parts"
+  ask_s3_for_new PUT "$(s3_url "$key")" "$file" --header "x-amz-checksum-sha256: $(encode_base64 "$sha256")" \
+    --header 'x-amz-sdk-checksum-algorithm: SHA256' --header "content-type: $type"
+  check_stored "$key" "$sha256"
+}
+
+# What an attempt that failed, or was cut off, may have left: parts, which go; or even the object.
+read_earlier_attempt() {
+  S3_PERHAPS=$(read_ledger s3 "$S3_FILE" .perhaps)
+  s3_clear "$S3_FILE"
+}
+
+s3_clear() {
+  local upload
+  upload=$(read_ledger s3 "$1" .upload)
+  if [[ -n $upload ]]; then abort_upload "$S3_PREFIX$(object_of "$1")" "$upload"; fi
+}
+
+s3_abandon() {
+  if [[ -n $S3_UPLOAD ]] && ! is_dead s3; then abort_upload "$S3_PREFIX$(object_of "$S3_FILE")" "$S3_UPLOAD"; fi
+}
+
+# KEY UPLOAD. A key that may not abort leaves the parts to the bucket's lifecycle rule.
+abort_upload() {
+  try_s3 DELETE "$(s3_url "$1")?uploadId=$2" "$COPY_WORK/empty" --max-time "$S3_STALL_SECONDS"
+}
+
+# Tags dump and manifest for the bucket's lifecycle rule.
+s3_supersede() {
+  local key
+  printf '<Tagging xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><TagSet><Tag><Key>superseded</Key>%s' \
+    '<Value>true</Value></Tag></TagSet></Tagging>' >"$COPY_WORK/tagging.xml"
+  for key in "$1.json" "$2"; do
+    ask_s3 PUT "$(s3_url "$S3_PREFIX$key")?tagging=" "$COPY_WORK/tagging.xml" --header 'content-type: application/xml' \
+      --header "x-amz-checksum-sha256: $(encode_base64 "$(hash_file "$COPY_WORK/tagging.xml")")" \
+      --header 'x-amz-sdk-checksum-algorithm: SHA256'
+  done
+}
