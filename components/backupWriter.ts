@@ -9,7 +9,7 @@ export interface BackupWriterArgs {
 }
 
 /**
- * The identity the container writes off-host copies with. It may put objects under its prefix and tag them; it cannot
+ * The identity the container writes off-host copies with. It may put objects under its prefix, tag them and abort its own uploads; it cannot
  * read, list, or delete, so whoever takes the container over cannot reach the copies that were made before.
  */
 export class BackupWriter extends pulumi.ComponentResource {
@@ -36,7 +36,12 @@ function putAndTag(objects: string): string {
   const policy: aws.iam.PolicyDocument = {
     Version: "2012-10-17",
     Statement: [
-      { Sid: "PutAndTag", Effect: "Allow", Action: ["s3:PutObject", "s3:PutObjectTagging"], Resource: objects },
+      {
+        Sid: "PutAndTag",
+        Effect: "Allow",
+        Action: ["s3:PutObject", "s3:PutObjectTagging", "s3:AbortMultipartUpload"],
+        Resource: objects,
+      },
     ],
   };
   return JSON.stringify(policy);

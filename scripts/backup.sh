@@ -52,6 +52,8 @@ source "$library/growing.sh"
 source "$library/s3.sh"
 # shellcheck source=lib/targets/s3.sh
 source "$library/targets/s3.sh"
+# shellcheck source=lib/targets/nas.sh
+source "$library/targets/nas.sh"
 # shellcheck source=lib/retention.sh
 source "$library/retention.sh"
 # shellcheck source=lib/globals.sh
@@ -150,6 +152,8 @@ run_night() {
   if [[ -n $LABEL ]]; then
     say "dumped as '$LABEL': ${#DATABASES[@]} database(s), kept until you remove them"
   else
+    run_part 'old copies off-host' remove_expired_copies
+    if ((${#FAILED[@]})); then fail "everything was copied, but not all of it ended well: ${FAILED[*]}. No dump was removed here"; fi
     let_old_dumps_go
     say "the night succeeded: ${#DATABASES[@]} database(s)"
   fi
@@ -163,6 +167,7 @@ prepare_night() {
   remove_leftovers
   NIGHT=$(mktemp -d "$BACKUP_STATE/run.XXXXXX")
   probe_targets
+  decide_on_targets
 }
 
 # Each database, and the globals, in a process of its own: the failure of one is not the end of the others.

@@ -73,8 +73,10 @@ forget_gone() {
   for entry in "$BACKUP_STATE/off-host/$target"/*.json; do
     file=${entry##*/}
     if [[ ! -e $entry || -e $BACKUP_DIRECTORY/${file%.json} ]]; then continue; fi
-    if jq -e '.state == "sending"' -- "$entry" >/dev/null; then "${target}_clear" "${file%.json}"; fi
-    if jq -e '.state == "sending" or .superseded != null or (.file | startswith("manual_"))' -- "$entry" >/dev/null &&
+    if jq -e '.state == "sending"' -- "$entry" >/dev/null; then
+      "${target}_clear" "${file%.json}"
+      rm -f -- "$entry"
+    elif jq -e '.superseded != null or (.file | startswith("manual_"))' -- "$entry" >/dev/null &&
       ! "${target}_expires" "${file%.json}"; then
       rm -f -- "$entry"
     fi

@@ -9,12 +9,14 @@
 #   <target>_clear FILE                  removes what an attempt left whose dump is gone here
 #   <target>_supersede FILE OBJECT       a newer copy is there
 #   <target>_expires FILE                whether the job itself removes old copies, this one too some day
+#   <target>_remove_expired DATABASE     does so, after a night in which everything succeeded
 # Each copy is a process of its own: no target waits for another, and none for the dump.
 
 # Targets of the settings. Needs the settings.
 choose_targets() {
   TARGETS=()
   if [[ -n $S3_BUCKET ]]; then TARGETS+=(s3); fi
+  if [[ -n $NAS_HOST ]]; then TARGETS+=(nas); fi
 }
 
 # Asks every target before anything is dumped; who does not answer now is not waited for again this night.
@@ -26,6 +28,18 @@ probe_targets() {
   done
   for target in "${TARGETS[@]}"; do
     wait "${pids[position++]}" || mark_dead "$target"
+  done
+}
+
+# Whether a night with a target that does not answer is worth beginning: UNREACHABLE_TARGET.
+decide_on_targets() {
+  local target
+  for target in "${TARGETS[@]}"; do
+    if ! is_dead "$target"; then continue; fi
+    if [[ $UNREACHABLE_TARGET == refuse ]]; then
+      fail "nothing is dumped, because $("${target}_place" '') is out of reach and UNREACHABLE_TARGET is 'refuse'"
+    fi
+    warn "dumps are made without a copy at $("${target}_place" ''): UNREACHABLE_TARGET is 'local'"
   done
 }
 
@@ -112,7 +126,7 @@ keep_target() {
 }
 
 begin_copier() {
-  RUNNING=() PARTIALS=()
+  RUNNING=()
   leave_gate
   trap 'status=$?; trap - ERR; stop_running; exit "$status"' EXIT
   trap 'exit 143' TERM HUP

@@ -3,6 +3,7 @@
 
 check_machine() {
   require_commands psql pg_dump pg_dumpall pg_restore jq curl flock sha256sum tee numfmt df
+  if [[ -n $NAS_HOST ]]; then require_commands rsync ssh ssh-keygen; fi
   check_directory "$BACKUP_DIRECTORY" "$BACKUP_ROLE" postgres 3770
   check_directory "$BACKUP_STATE" "$BACKUP_ROLE" "$(id -gn)" 750
 }
@@ -12,7 +13,7 @@ require_commands() {
   for command in "$@"; do
     if ! command -v "$command" >/dev/null; then missing+=("$command"); fi
   done
-  if ((${#missing[@]})); then fail "commands missing: ${missing[*]}: install postgresql-client, jq, curl, util-linux"; fi
+  if ((${#missing[@]})); then fail "commands missing: ${missing[*]}: install postgresql-client, jq, curl, util-linux, rsync, openssh-client, age"; fi
 }
 
 check_directory() {

@@ -15,8 +15,18 @@ remove_expired() {
   done < <(list_verified "$database")
 }
 
-is_expired() {
-  (($(read_timestamp "${1%.dump}") < $(date +%s) - RETENTION_DAYS * 86400))
+is_expired() { is_older "$1" "$RETENTION_DAYS"; }
+
+# FILE DAYS
+is_older() { (($(read_timestamp "$1") < $(date +%s) - $2 * 86400)); }
+
+# The same where it is for us to do, at the off-host targets.
+remove_expired_copies() {
+  local target database
+  for target in "${TARGETS[@]}"; do
+    begin_copy_work "$NIGHT/retention.$target"
+    for database in "${DATABASES[@]}" "$GLOBALS"; do "${target}_remove_expired" "$database"; done
+  done
 }
 
 # Tells of what retention leaves alone but an operator should know.

@@ -3,7 +3,8 @@
 
 readonly SETTING_KEYS=(BACKUP_NAME BACKUP_ROLE BACKUP_DIRECTORY BACKUP_STATE BACKUP_SECRETS DATABASES RETENTION_DAYS
   S3_BUCKET S3_PREFIX S3_REGION S3_ENDPOINT S3_CA_FILE NEWEST_RECORDS COUNT_TABLES CHECKSUM_TABLES DRILL_DIRECTORY COMPRESSION
-  LOCK_WAIT S3_STALL_SECONDS)
+  LOCK_WAIT S3_STALL_SECONDS NAS_HOST NAS_PORT NAS_USER NAS_DIRECTORY NAS_HOST_KEY NAS_KEY_FILE NAS_RETENTION_DAYS
+  NAS_STALL_SECONDS UNREACHABLE_TARGET)
 
 load_settings() {
   if [[ -z ${BACKUP_ENV:-} ]]; then
@@ -52,6 +53,8 @@ fill_defaults() {
   : "${S3_BUCKET:=}" "${S3_PREFIX:=}" "${S3_REGION:=us-east-1}" "${S3_ENDPOINT:=}" "${S3_CA_FILE:=}"
   S3_ENDPOINT=${S3_ENDPOINT%/}
   DRILL_DIRECTORY=${DRILL_DIRECTORY:-$BACKUP_STATE/drill}
+  : "${NAS_HOST:=}" "${NAS_PORT:=22}" "${NAS_USER:=}" "${NAS_DIRECTORY:=}" "${NAS_HOST_KEY:=}" "${NAS_KEY_FILE:=}"
+  : "${NAS_RETENTION_DAYS:=0}" "${NAS_STALL_SECONDS:=60}" "${UNREACHABLE_TARGET:=local}"
   if [[ -z ${DATABASES+set} ]]; then DATABASES=(); fi
   if [[ -z ${NEWEST_RECORDS+set} ]]; then NEWEST_RECORDS=(); fi
   if [[ -z ${COUNT_TABLES+set} ]]; then COUNT_TABLES=(); fi
@@ -110,6 +113,19 @@ check_off_host() {
   require_match S3_ENDPOINT '^(https?://[A-Za-z0-9.:_-]+|https?://\[[0-9a-fA-F:]+\](:[0-9]+)?)?$' \
     "empty for AWS, or a URL without a path, e.g. 'https://minio.example:9000'"
   if [[ -n $S3_CA_FILE && ! -r $S3_CA_FILE ]]; then reject S3_CA_FILE "$S3_CA_FILE" 'a readable PEM file, or empty'; fi
+  require_match UNREACHABLE_TARGET '^(refuse|local)$' "'local' (dump here all the same, then fail) or 'refuse' (begin nothing)"
+  if [[ -n $NAS_HOST ]]; then check_nas; fi
+}
+
+check_nas() {
+  require_match NAS_HOST '^[A-Za-z0-9:][A-Za-z0-9.:_%-]*$' 'a host name or address, or empty for no NAS'
+  require_match NAS_PORT '^[1-9][0-9]{0,4}$' 'a port number, 1 to 65535'
+  require_match NAS_USER '^[A-Za-z0-9_][A-Za-z0-9._-]*$' "the account's name on the NAS"
+  require_match NAS_DIRECTORY '^/[^[:cntrl:]]*$' "an absolute path on the NAS, this container's own, e.g. '/ct2320'"
+  require_match NAS_HOST_KEY '^[a-z0-9@.-]+ [A-Za-z0-9+/]+=*$' "the NAS's public host key, e.g. 'ssh-ed25519 AAAA…'"
+  require_match NAS_KEY_FILE '^/[^[:cntrl:]"]+$' "the path of a private key, e.g. '/etc/trade-show-app/nas-key'"
+  require_match NAS_RETENTION_DAYS '^(0|[1-9][0-9]{0,4})$' 'a whole number of days, or 0 to remove nothing'
+  require_match NAS_STALL_SECONDS '^[1-9][0-9]{0,4}$' 'a whole number of seconds, 1 or more'
 }
 
 # KEY PATTERN RIGHT

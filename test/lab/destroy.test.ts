@@ -128,8 +128,9 @@ describe("destroy", function () {
           "/var/lib/trade-show-db d 700 root:root",
           "/var/lib/trade-show-db/lock f 600 root:root",
           "/var/lib/trade-show-db/off-host d 700 root:root",
-          `/var/lib/trade-show-db/off-host/${scheduled}.json f 600 root:root`,
-          `/var/lib/trade-show-db/off-host/${globals}.json f 600 root:root`,
+          "/var/lib/trade-show-db/off-host/s3 d 700 root:root",
+          `/var/lib/trade-show-db/off-host/s3/${scheduled}.json f 600 root:root`,
+          `/var/lib/trade-show-db/off-host/s3/${globals}.json f 600 root:root`,
         ],
       );
       assert.deepEqual(

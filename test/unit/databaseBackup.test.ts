@@ -130,7 +130,7 @@ describe("DatabaseBackup", () => {
     }
   });
 
-  it("lets the writer put and tag under its prefix, and nothing else", () => {
+  it("lets the writer put, tag and abort under its prefix, and nothing else", () => {
     const policy = declared.find(({ type }) => type === "aws:iam/userPolicy:UserPolicy");
     assert.deepEqual(JSON.parse(String(policy?.inputs.policy)), {
       Version: "2012-10-17",
@@ -138,7 +138,7 @@ describe("DatabaseBackup", () => {
         {
           Sid: "PutAndTag",
           Effect: "Allow",
-          Action: ["s3:PutObject", "s3:PutObjectTagging"],
+          Action: ["s3:PutObject", "s3:PutObjectTagging", "s3:AbortMultipartUpload"],
           Resource: "arn:off-host/ct2320/*",
         },
       ],

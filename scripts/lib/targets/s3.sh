@@ -9,7 +9,9 @@ S3_UPLOAD=''
 
 s3_place() { s3_url "$S3_PREFIX$1"; }
 
-s3_expires() { false; }
+s3_expires() { false; } # the bucket's lifecycle rule does
+
+s3_remove_expired() { :; }
 
 # Any answer of the server will do but one that says there is no such bucket: a key that may only put cannot be tried
 # without putting.
@@ -40,7 +42,7 @@ name_s3() {
 }
 
 s3_send() {
-  local database=$1 file=$2 source=$3 object=$4 key=$S3_PREFIX$4 number=1 size
+  local database=$1 file=$2 source=$3 key=$S3_PREFIX$4 number=1 size
   S3_DATABASE=$database S3_FILE=$file
   read_earlier_attempt
   : >"$COPY_WORK/parts"
@@ -157,6 +159,7 @@ put_object() {
 
 # What an attempt that failed, or was cut off, may have left: parts, which go; or even the object.
 read_earlier_attempt() {
+  # shellcheck disable=SC2034 # read by s3.sh
   S3_PERHAPS=$(read_ledger s3 "$S3_FILE" .perhaps)
   s3_clear "$S3_FILE"
 }
