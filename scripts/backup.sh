@@ -48,6 +48,8 @@ source "$library/offhost.sh"
 source "$library/ledger.sh"
 # shellcheck source=lib/growing.sh
 source "$library/growing.sh"
+# shellcheck source=lib/encryption.sh
+source "$library/encryption.sh"
 # shellcheck source=lib/s3.sh
 source "$library/s3.sh"
 # shellcheck source=lib/targets/s3.sh
@@ -166,6 +168,7 @@ prepare_night() {
   choose_compression
   remove_leftovers
   NIGHT=$(mktemp -d "$BACKUP_STATE/run.XXXXXX")
+  check_recipients
   probe_targets
   decide_on_targets
 }

@@ -56,6 +56,7 @@ check_one() {
   require_commands jq sha256sum pg_restore
   # shellcheck disable=SC2034 # prefix of every client command
   if ((EUID == 0)); then AS_ACCOUNT=(runuser -u postgres --); fi
+  refuse_encrypted "$1"
   pick_dump "$1" ''
   check_dump
   if [[ -n $MANIFEST ]]; then run_through; fi

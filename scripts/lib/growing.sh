@@ -44,7 +44,11 @@ open_content() {
 }
 
 print_content() {
-  print_growing "$1" | tee -- "$COPY_WORK/plain"
+  if is_encrypting; then
+    print_growing "$1" | tee -- "$COPY_WORK/plain" | encrypt
+  else
+    print_growing "$1" | tee -- "$COPY_WORK/plain"
+  fi
 }
 
 # Stops unless what was read is a dump that exists by now: committed, and of the SHA-256 that its manifest says. The end

@@ -104,7 +104,7 @@ list_copied() {
   list_verified_labelled "$1"
 }
 
-object_of() { printf '%s' "$1"; }
+object_of() { if is_encrypting; then printf '%s.age' "$1"; else printf '%s' "$1"; fi; }
 
 # One target's part of a database's night, a process of its own: the new dump, then what earlier nights missed. Then, and
 # only then, older copies are superseded.
@@ -152,6 +152,7 @@ copy_dump() {
   object=$(object_of "$file")
   COPY_FACTS='{}'
   "${target}_send" "$database" "$file" "$source" "$object"
+  if is_encrypting; then COPY_FACTS=$(jq '{encryption: "age"} + .' <<<"$COPY_FACTS"); fi
   jq --argjson facts "$COPY_FACTS" --arg object "$object" '. + {off_host: ({file: $object} + $facts)}' \
     -- "$BACKUP_DIRECTORY/$file.json" >"$COPY_WORK/manifest"
   "${target}_send_manifest" "$file" "$object"

@@ -50,6 +50,7 @@ rehearse_copies() {
   if ((${#TARGETS[@]} == 0)); then warn "neither S3_BUCKET nor NAS_HOST is set: dumps would stay on this machine only"; fi
   # shellcheck disable=SC2034 # where targets that do not answer are noted; removed by backup.sh
   NIGHT=$(mktemp -d)
+  check_recipients
   probe_targets
   for target in "${TARGETS[@]}"; do
     if is_dead "$target"; then failed+=("copies to $("${target}_place" '')"); fi

@@ -4,7 +4,7 @@
 readonly SETTING_KEYS=(BACKUP_NAME BACKUP_ROLE BACKUP_DIRECTORY BACKUP_STATE BACKUP_SECRETS DATABASES RETENTION_DAYS
   S3_BUCKET S3_PREFIX S3_REGION S3_ENDPOINT S3_CA_FILE NEWEST_RECORDS COUNT_TABLES CHECKSUM_TABLES DRILL_DIRECTORY COMPRESSION
   LOCK_WAIT S3_STALL_SECONDS NAS_HOST NAS_PORT NAS_USER NAS_DIRECTORY NAS_HOST_KEY NAS_KEY_FILE NAS_RETENTION_DAYS
-  NAS_STALL_SECONDS UNREACHABLE_TARGET)
+  NAS_STALL_SECONDS UNREACHABLE_TARGET AGE_RECIPIENTS)
 
 load_settings() {
   if [[ -z ${BACKUP_ENV:-} ]]; then
@@ -57,6 +57,7 @@ fill_defaults() {
   : "${NAS_RETENTION_DAYS:=0}" "${NAS_STALL_SECONDS:=60}" "${UNREACHABLE_TARGET:=local}"
   if [[ -z ${DATABASES+set} ]]; then DATABASES=(); fi
   if [[ -z ${NEWEST_RECORDS+set} ]]; then NEWEST_RECORDS=(); fi
+  if [[ -z ${AGE_RECIPIENTS+set} ]]; then AGE_RECIPIENTS=(); fi
   if [[ -z ${COUNT_TABLES+set} ]]; then COUNT_TABLES=(); fi
   if [[ -z ${CHECKSUM_TABLES+set} ]]; then CHECKSUM_TABLES=(); fi
 }
@@ -115,6 +116,19 @@ check_off_host() {
   if [[ -n $S3_CA_FILE && ! -r $S3_CA_FILE ]]; then reject S3_CA_FILE "$S3_CA_FILE" 'a readable PEM file, or empty'; fi
   require_match UNREACHABLE_TARGET '^(refuse|local)$' "'local' (dump here all the same, then fail) or 'refuse' (begin nothing)"
   if [[ -n $NAS_HOST ]]; then check_nas; fi
+  check_age_recipients
+}
+
+check_age_recipients() {
+  local recipient
+  for recipient in "${AGE_RECIPIENTS[@]}"; do
+    if [[ $recipient == AGE-SECRET-KEY-* ]]; then
+      fail "$BACKUP_ENV: AGE_RECIPIENTS holds a private key: must be public ones, 'age1…'. That key is no longer secret: make another"
+    fi
+    if [[ ! $recipient =~ ^(age1|ssh-(ed25519|rsa)\ )[A-Za-z0-9+/=]+ ]]; then
+      reject AGE_RECIPIENTS "$recipient" "public keys, 'age1…' or 'ssh-ed25519 AAAA…'"
+    fi
+  done
 }
 
 check_nas() {

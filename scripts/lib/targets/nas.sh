@@ -23,9 +23,35 @@ nas_probe() {
 name_nas() { printf 'off-host target NAS, %s' "$(nas_place '')"; }
 
 nas_send() {
-  local database=$1 file=$2 source=$3 link=$COPY_WORK/$4 input sent=0 size=0
-  if [[ $source != *.partial ]]; then refuse_damaged "$source" "$(hash_file "$source")"; fi
+  local database=$1 file=$2 source=$3 link=$COPY_WORK/$4
   note_sending nas "$database" "$file"
+  if is_encrypting; then
+    encrypt_for_nas "$file" "$source" "$link"
+  else
+    follow_to_nas "$file" "$source" "$link"
+  fi
+  ask_nas "$NAS_STALL_SECONDS" --append --mkpath "$link"
+  check_on_nas "$link"
+  # shellcheck disable=SC2034 # goes into ledger and manifest
+  COPY_FACTS=$(jq -n --arg sha256 "$(hash_file "$link")" --argjson size "$(stat -L -c %s -- "$link")" '{$size, $sha256}')
+}
+
+# FILE SOURCE LINK: encrypted while it grows, into a file of its own, because no two encryptions are alike and a transfer
+# that is cut must be able to go on.
+encrypt_for_nas() {
+  local pid
+  open_content "$2"
+  cat <&"$CONTENT" >"$3" 2>"$COPY_WORK/cipher.err" &
+  pid=$!
+  RUNNING+=("$pid")
+  wait "$pid" || fail "off-host copy: $1 cannot be encrypted into $COPY_WORK: $(<"$COPY_WORK/cipher.err")"
+  settle_content "$1"
+}
+
+# FILE SOURCE LINK: sends what there is of it while it grows.
+follow_to_nas() {
+  local file=$1 source=$2 link=$3 input sent=0 size=0
+  if [[ $source != *.partial ]]; then refuse_damaged "$source" "$(hash_file "$source")"; fi
   exec {input}<"$source"
   ln -s "/proc/$BASHPID/fd/$input" "$link" # the same file, also when it is renamed
   while wait_at_gate; do
@@ -36,11 +62,6 @@ nas_send() {
     fi
   done
   if ! is_verified "$BACKUP_DIRECTORY/$file"; then fail "off-host copy: given up, because $file did not become a dump"; fi
-  ask_nas "$NAS_STALL_SECONDS" --append --mkpath "$link"
-  check_on_nas "$link"
-  exec {input}<&-
-  # shellcheck disable=SC2034 # goes into ledger and manifest
-  COPY_FACTS=$(jq '{size, sha256}' -- "$BACKUP_DIRECTORY/$file.json")
 }
 
 # Whole and in one piece: rsync compares checksums, then renames.
