@@ -50,6 +50,8 @@ source "$library/restoreOptions.sh"
 source "$library/target.sh"
 # shellcheck source=lib/roles.sh
 source "$library/roles.sh"
+# shellcheck source=lib/roleRestore.sh
+source "$library/roleRestore.sh"
 # shellcheck source=lib/closing.sh
 source "$library/closing.sh"
 # shellcheck source=lib/safetyDump.sh
@@ -95,6 +97,9 @@ Where to:
                     tables follow where both are there and the rows allow it; those that do not are named. A view or
                     function that uses the table is not brought back
 How:
+  --globals         first create the roles that the dump refers to and this server lacks, with what they are members of,
+                    from the globals of its night in the backup directory. Without passwords; roles that exist are left
+                    as they are
   --jobs N          N connections side by side, for --as, and --new if it creates the database. Not --into: what is done
                     side by side is not one transaction, so a failure would leave the database half restored
   --yes             do not ask for confirmation
@@ -130,6 +135,7 @@ main() {
   if ((FETCH)); then return; fi
   check_target
   confirm
+  create_roles
   case $MODE in
     into) restore_into ;;
     new | as) restore_new ;;

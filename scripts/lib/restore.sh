@@ -115,7 +115,7 @@ find_owner() {
   if [[ -z $owner ]]; then
     owner=$(query postgres "select pg_get_userbyid(datdba) from pg_database where datname = $(quote_literal "$SOURCE");")
   fi
-  if [[ -n $owner ]] && role_exists "$owner"; then printf '%s' "$owner"; fi
+  if [[ -n $owner ]] && { role_exists "$owner" || grep -qxF "CREATE ROLE $(quote_names <<<"$owner");" "$WORK/roles.sql" 2>/dev/null; }; then printf '%s' "$owner"; fi
 }
 
 list_creation_options() {

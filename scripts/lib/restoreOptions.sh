@@ -3,7 +3,7 @@
 
 # shellcheck disable=SC2034 # read by restore.sh's other parts
 read_options() {
-  FILE='' DATABASE='' MOMENT='' LATEST=0 MODE='' TARGET='' TABLES=() JOBS='' YES=0 CLEAN_UP=0
+  FILE='' DATABASE='' MOMENT='' LATEST=0 MODE='' TARGET='' TABLES=() JOBS='' YES=0 CLEAN_UP=0 WITH_GLOBALS=0
   FROM='' FETCH=0 DIRECTORY='' IDENTITY_FILE=''
   while (($#)); do
     case $1 in
@@ -16,6 +16,7 @@ read_options() {
       --plan) PLAN=1 ;;
       --clean-up) CLEAN_UP=1 ;;
       --fetch) FETCH=1 ;;
+      --globals) WITH_GLOBALS=1 ;;
       --file | --database | --at | --into | --new | --as | --table | --jobs | --from | --work | --identity)
         if [[ -z ${2:-} ]]; then refuse_usage "$1 needs a value"; fi
         read_value "$1" "$2"

@@ -9,6 +9,10 @@ check_roles() {
   local missing
   LEAVES_GRANTS=0
   list_roles >"$WORK/roles"
+  if ((WITH_GLOBALS)); then
+    check_globals
+    return
+  fi
   if [[ $MODE == new ]]; then
     check_new_owner
     missing=$(find_missing other)
@@ -21,7 +25,7 @@ check_roles() {
     missing=$(find_missing owner grant other)
   fi
   if [[ -n $missing ]]; then
-    fail "roles that the dump refers to are not on this server: $missing. Create them first"
+    fail "roles that the dump refers to are not on this server: $missing. Create them first, or say --globals"
   fi
 }
 
@@ -50,7 +54,7 @@ list_roles() {
     elif [[ $type == *ACL && $line =~ ^(GRANT|ALTER\ DEFAULT\ PRIVILEGES)\ .*\ TO\ ($name)(\ WITH\ GRANT\ OPTION)?\;$ ]]; then
       printf 'grant %s\n' "$(unquote_names "${BASH_REMATCH[2]}")"
     elif [[ $type == POLICY && $line =~ ^CREATE\ POLICY\ $name\ ON\ $name(\.$name)?(\ AS\ [A-Z]+)?(\ FOR\ [A-Z]+)?\ TO\ ($name(,\ $name)*) ]]; then
-      while IFS= read -r names; do printf 'other %s\n' "$names"; done < <(unquote_names "${BASH_REMATCH[9]}")
+      while IFS= read -r names; do printf 'other %s\n' "$names"; done < <(unquote_names "${BASH_REMATCH[10]}")
     elif [[ $type == 'USER MAPPING' && $line =~ ^CREATE\ USER\ MAPPING\ FOR\ ($name)\ SERVER ]]; then
       printf 'other %s\n' "$(unquote_names "${BASH_REMATCH[1]}")"
     fi

@@ -1,0 +1,82 @@
+# shellcheck shell=bash
+# On a bare server: the roles that a dump refers to, from the globals of its night. They have no passwords there. Roles
+# that exist are left as they are.
+
+# Whether the globals have what the server lacks. Leaves the statements in WORK/roles.sql.
+check_globals() {
+  local globals missing
+  globals=$(find_globals)
+  if [[ -z $globals ]]; then
+    fail "--globals: no verified globals_<time>.sql in $BACKUP_DIRECTORY: put it there with its .json, or create the roles by hand"
+  fi
+  check_content "$globals"
+  query postgres 'select quote_ident(rolname) from pg_roles;' >"$WORK/roles.there"
+  {
+    cut -d ' ' -f 2- "$WORK/roles"
+    if [[ -n $MANIFEST ]]; then read_manifest "$MANIFEST" '.owner // ""'; fi
+  } | quote_names | sort -u >"$WORK/roles.wanted"
+  add_memberships "$globals"
+  print_role_statements "$globals" >"$WORK/roles.sql"
+  missing=$(grep -vxFf "$WORK/roles.there" "$WORK/roles.wanted" |
+    grep -vxFf <(sed -n 's/^CREATE ROLE \(.*\);$/\1/p' "$WORK/roles.sql") | paste -sd ' ') || true
+  if [[ -n $missing ]]; then fail "--globals: neither this server nor $globals has the roles $missing: create them first"; fi
+}
+
+# The globals written with the dump or next after it, else the newest.
+# shellcheck disable=SC2153 # of names.sh
+find_globals() {
+  local file chosen=''
+  while IFS= read -r file; do
+    if [[ -z $chosen ]] || { [[ -n $MANIFEST ]] &&
+      [[ $(read_manifest "$BACKUP_DIRECTORY/$file.json" .started) > $(read_manifest "$MANIFEST" .started) ]]; }; then
+      chosen=$BACKUP_DIRECTORY/$file
+    fi
+  done < <(list_verified "$GLOBALS")
+  printf '%s' "$chosen"
+}
+
+# What a missing role is a member of is wanted, too.
+add_memberships() {
+  local line grown=1
+  while ((grown)); do
+    grown=0
+    while IFS= read -r line; do
+      if [[ $line =~ ^GRANT\ ($NAME_PATTERN)\ TO\ ($NAME_PATTERN)[\ \;] ]] && is_missing_role "${BASH_REMATCH[4]}" &&
+        ! grep -qxF -- "${BASH_REMATCH[1]}" "$WORK/roles.wanted"; then
+        printf '%s\n' "${BASH_REMATCH[1]}" >>"$WORK/roles.wanted"
+        grown=1
+      fi
+    done < <(grep '^GRANT ' -- "$1")
+  done
+}
+
+print_role_statements() {
+  local line
+  while IFS= read -r line; do
+    if [[ $line =~ ^(CREATE|ALTER)\ ROLE\ ($NAME_PATTERN)[\ \;] ]] && is_missing_role "${BASH_REMATCH[2]}"; then
+      printf '%s\n' "$line"
+    elif [[ $line =~ ^GRANT\ $NAME_PATTERN\ TO\ ($NAME_PATTERN)[\ \;] ]] && is_missing_role "${BASH_REMATCH[3]}"; then
+      line=${line%% GRANTED BY *} # the grantor may be missing here; the superuser is not
+      printf '%s;\n' "${line%;}"
+    fi
+  done < <(grep -E '^(CREATE ROLE|ALTER ROLE|GRANT) ' -- "$1")
+}
+
+is_missing_role() { grep -qxF -- "$1" "$WORK/roles.wanted" && ! grep -qxF -- "$1" "$WORK/roles.there"; }
+
+# Names, one a line, as PostgreSQL quotes them.
+quote_names() {
+  query postgres "select quote_ident(name) from unnest(string_to_array($(quote_literal "$(cat)"), E'\n')) as name where name <> '';"
+}
+
+create_roles() {
+  local statement options=()
+  if ((!WITH_GLOBALS)) || [[ ! -s $WORK/roles.sql ]]; then return 0; fi
+  while IFS= read -r statement; do options+=(--command="$statement"); done <"$WORK/roles.sql"
+  if ! perform "${AS_ACCOUNT[@]}" psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --single-transaction --dbname=postgres \
+    "${options[@]}"; then
+    fail "the roles cannot be created: none was, nothing was restored"
+  fi
+  tell "created, without passwords: $(sed -n 's/^CREATE ROLE \(.*\);$/\1/p' "$WORK/roles.sql" | paste -sd ' ')." \
+    "Who logs in with one needs a new one: \\password <role> in psql"
+}

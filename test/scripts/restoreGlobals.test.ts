@@ -1,0 +1,85 @@
+import * as assert from "node:assert/strict";
+import * as fs from "node:fs";
+import * as path from "node:path";
+import { Cluster } from "./cluster";
+import { Site } from "./site";
+
+describe("restore.sh --globals", function () {
+  this.timeout(120_000);
+  let cluster: Cluster;
+  let site: Site;
+  let dump: string;
+
+  const odd = `"Odd, ""role"""`;
+
+  before(async () => {
+    cluster = new Cluster();
+    cluster.sql(
+      "postgres",
+      `create role staff; create role ${odd} login password 'x' in role staff; create role unrelated`,
+    );
+    cluster.sql("postgres", `alter role ${odd} set work_mem = '7MB'; create role writer; grant writer to app`);
+    cluster.createDatabase(
+      "shop",
+      `create table t (id int); insert into t values (1); grant select on t to ${odd}; create policy p on t for select to ${odd}, app using (true)`,
+    );
+    site = new Site(cluster, ["shop"]);
+    const night = await site.run("backup.sh");
+    assert.equal(night.code, 0, night.stderr);
+    [dump = ""] = site.dumpFiles;
+    cluster.asPostgres("dropdb", ["shop"]);
+    cluster.sql(
+      "postgres",
+      `drop role ${odd}; drop role staff; drop role app; drop role unrelated; alter role writer login`,
+    );
+  });
+
+  after(() => {
+    site.remove();
+    cluster.stop();
+  });
+
+  const roles = (): string =>
+    cluster.sql(
+      "postgres",
+      `select string_agg(rolname || case when rolcanlogin then '+' else '' end, ' ' order by rolname) from pg_roles
+       where rolname !~ '^(pg_|postgres|tsb)'`,
+    );
+
+  it("creates what the dump refers to and lacks, without passwords, and nothing else", async () => {
+    const without = await site.run("restore.sh", ["--file", dump, "--as", "shop"]);
+    assert.equal(without.code, 1);
+    assert.match(
+      without.stderr,
+      /roles that the dump refers to are not on this server: "Odd, ""role""", app\. Create them first, or say --globals/,
+    );
+    const [globals = ""] = site.globals;
+    const file = path.join(site.dumps, globals);
+    fs.renameSync(`${file}.json`, `${file}.away`);
+    const none = await site.run("restore.sh", ["--file", dump, "--as", "shop", "--globals"]);
+    assert.match(none.stderr, /--globals: no verified globals_<time>\.sql in/);
+    fs.renameSync(`${file}.away`, `${file}.json`);
+    assert.equal(roles(), "writer+");
+
+    const plan = await site.run("restore.sh", ["--file", dump, "--as", "shop", "--globals", "--plan"]);
+    assert.match(plan.stdout, /createdb .*--owner=app/, plan.stderr);
+    assert.equal(roles(), "writer+");
+    const outcome = await site.run("restore.sh", ["--file", dump, "--as", "shop", "--globals"]);
+    assert.equal(outcome.code, 0, outcome.stderr);
+    assert.match(
+      outcome.stderr,
+      /created, without passwords: "Odd, ""role""" app staff\. Who logs in with one needs a new one/,
+    );
+    assert.equal(roles(), `Odd, "role"+ app staff writer+`, "writer is as it was");
+    assert.equal(
+      cluster.sql(
+        "postgres",
+        "select string_agg(roleid::regrole || ' to ' || member::regrole, '; ' order by 1) from pg_auth_members where member > 16384",
+      ),
+      `staff to ${odd}; writer to app`,
+    );
+    assert.equal(cluster.sql("postgres", "select rolpassword is null from pg_authid where rolname ~ 'Odd'"), "t");
+    assert.equal(cluster.sql("postgres", "select rolconfig from pg_roles where rolname ~ 'Odd'"), "{work_mem=7MB}");
+    assert.equal(cluster.sql("shop", `set role ${odd}; select count(*) from t`), "1");
+  });
+});
