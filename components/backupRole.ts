@@ -1,5 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
-import { account, type Container, databaseRole } from "./container";
+import { account, audit, type Container, databaseRole } from "./container";
 import { renderRoleSql } from "./render/roleSql";
 
 export interface BackupRoleArgs {
@@ -21,15 +21,30 @@ export class BackupRole extends pulumi.ComponentResource {
   readonly account: pulumi.Resource;
   readonly role: pulumi.Resource;
 
+  private readonly container: Container;
+  private readonly sql: string;
+
   constructor(name: string, args: BackupRoleArgs, opts?: pulumi.ComponentResourceOptions) {
     super("pgbackup:index:BackupRole", name, {}, opts);
     const { container, role, databases } = args;
     const limits = { role, databases, connectionLimit: CONNECTION_LIMIT };
     this.account = container.declare(account(role), { parent: this });
-    this.role = container.declare(databaseRole({ ...limits, sql: renderRoleSql(limits) }), {
+    this.container = container;
+    this.sql = renderRoleSql(limits);
+    this.role = container.declare(databaseRole({ ...limits, sql: this.sql }), {
       parent: this,
       dependsOn: this.account,
     });
     this.registerOutputs();
+  }
+
+  /**
+   * Has `up` say what the role can and cannot read, and whether it can do more.
+   *
+   * @param command The backup command.
+   * @param after What has to stand in the container for it to run, besides the role.
+   */
+  declareAudit(command: string, after: readonly pulumi.Resource[]): void {
+    this.container.declare(audit([command, "--audit"], this.sql), { parent: this, dependsOn: [this.role, ...after] });
   }
 }

@@ -66,6 +66,11 @@ export class DatabaseBackup extends pulumi.ComponentResource {
       },
       parent,
     );
+    backupRole.declareAudit(script.commands.backup, [
+      ...directories.artefacts,
+      ...environment.artefacts,
+      ...script.artefacts,
+    ]);
     const writable = [backupDirectory, stateDirectory];
     const hosts = listHosts(settings, offHost);
     const schedule = new BackupSchedule(

@@ -40,6 +40,8 @@ source "$library/compression.sh"
 source "$library/space.sh"
 # shellcheck source=lib/dumpability.sh
 source "$library/dumpability.sh"
+# shellcheck source=lib/audit.sh
+source "$library/audit.sh"
 # shellcheck source=lib/manifest.sh
 source "$library/manifest.sh"
 # shellcheck source=lib/offhost.sh
@@ -72,7 +74,7 @@ source "$library/rehearsal.sh"
 print_help() {
   cat <<'HELP'
 Usage: backup.sh [--now [--label LABEL]] [--dry-run]
-       backup.sh --list | --check DUMP | --help
+       backup.sh --list | --check DUMP | --audit | --help
 
 Dumps every database named in the settings file (BACKUP_ENV), and the server's roles and tablespaces without passwords
 (globals_<time>.sql): dump, verify, copy off-host, let old dumps go.
@@ -86,6 +88,7 @@ Dumps every database named in the settings file (BACKUP_ENV), and the server's r
   --list         the dumps of this machine as a table: time, database, size, rows, label, verified, off-host, file
   --check DUMP   compare a dump (a path, or a name in the backup directory) with its manifest, SHA-256 included, and
                  read it through with pg_restore. One made by hand has no manifest: it is only read through
+  --audit        what the role can and cannot read and do, by its own account, in each database; writes nothing
   --help         this text
 
 Runs as the backup role's account; started by root it becomes that account (--check stays root, and reads dumps of
@@ -93,6 +96,8 @@ postgres too). On a terminal it shows how many bytes are written.
 
 Exit status: 0 everything succeeded, off-host copies included (--check: the dump is whole; --dry-run: it would work);
 1 something failed (the last lines say what); 2 wrong usage; 3 another run is active; 130, 143 stopped by a signal.
+--audit: 0 the dump would be complete and the role can do nothing but read; 4 the dump would not be complete, 8 the role
+can do more than it should, 12 both.
 HELP
 }
 
@@ -106,6 +111,7 @@ main() {
     list) print_catalogue ;;
     check) check_one "$CHECKED" ;;
     rehearse) rehearse_night ;;
+    audit) audit_role ;;
     night) run_night ;;
   esac
 }
@@ -122,6 +128,7 @@ read_options() {
       --now) now=1 ;;
       --list) choose_action list ;;
       --dry-run) choose_action rehearse ;;
+      --audit) choose_action audit ;;
       --label | --check)
         if [[ -z ${2:-} ]]; then refuse_usage "$1 needs a value"; fi
         case $1 in
@@ -138,11 +145,11 @@ read_options() {
     refuse_usage "--label is '$LABEL': must be 1 to 40 of A-Z, a-z, 0-9, '.' and '-', beginning with a letter or digit"
   fi
   if [[ -n $LABEL ]] && ((!now)); then refuse_usage "--label needs --now"; fi
-  if [[ $ACTION == list || $ACTION == check ]] && ((now)); then refuse_usage "--now goes with --label and --dry-run only"; fi
+  if [[ $ACTION == list || $ACTION == check || $ACTION == audit ]] && ((now)); then refuse_usage "--now goes with --label and --dry-run only"; fi
 }
 
 choose_action() {
-  if [[ $ACTION != night ]]; then refuse_usage "one of --list, --check and --dry-run only"; fi
+  if [[ $ACTION != night ]]; then refuse_usage "one of --list, --check, --audit and --dry-run only"; fi
   ACTION=$1
 }
 

@@ -5,7 +5,7 @@ import type * as pulumi from "@pulumi/pulumi";
  * applied, observed and removed.
  */
 export interface Artefact {
-  readonly kind: "file" | "directory" | "tree" | "account" | "packages" | "unit" | "role";
+  readonly kind: "file" | "directory" | "tree" | "account" | "packages" | "unit" | "role" | "audit";
   /** Arguments of the kind; the first identifies the artefact within its kind (a path, a unit's name …). */
   readonly parameters: readonly string[];
   /** What travels by standard input: the file's text, the unit, the SQL. A secret one is to be a secret output. */
@@ -95,4 +95,13 @@ export interface DatabaseRoleArgs {
 /** A read-only PostgreSQL role that logs in from the account of its name. */
 export function databaseRole({ role, connectionLimit, databases, sql }: DatabaseRoleArgs): Artefact {
   return { kind: "role", parameters: [role, String(connectionLimit), ...databases], content: sql };
+}
+
+/**
+ * A command whose findings `pulumi up` shows, on the first deployment and whenever what they depend on has changed.
+ *
+ * @param about Text that changes with what the findings depend on.
+ */
+export function audit(command: readonly string[], about: pulumi.Input<string>): Artefact {
+  return { kind: "audit", parameters: command, content: about };
 }

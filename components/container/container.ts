@@ -100,8 +100,9 @@ function commandConnection(connection: Connection): remoteConnection {
 function resourceLabel({ kind, parameters: [first = ""] }: Artefact): string {
   switch (kind) {
     case "packages":
-      return "packages";
+      return kind;
     case "account":
+    case "audit":
     case "role":
       return `${kind}-${first}`;
     default:

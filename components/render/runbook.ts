@@ -130,6 +130,10 @@ function confinement(facts: RunbookFacts): string {
 It runs as ${facts.role}, which owns nothing but its dumps, at low priority, and never twice at once.
 
 ${describeSandbox(facts.sandbox)}
+
+What the role can and cannot read, and whether it can do more than that (exit status 0: all, and no more):
+
+    ${inContainer(facts, facts.commands.backup, "--audit")}
 `;
 }
 

@@ -14,9 +14,13 @@ check_dumpability() {
   DUMPABILITY=$(jq -cs 'map(.text)' <<<"$found")
 }
 
-# Each query answers at most one {level, text}; names are those of facts.sh, all of them up to 50.
 print_dumpability() {
   print_session_settings
+  print_findings_of_dump
+}
+
+# Each query answers at most one {level, text}; names are those of facts.sh, all of them up to 50.
+print_findings_of_dump() {
   print_finding error 'it may not use these schemas (grant usage on schema)' \
     "select distinct $(sql_name nspname) as name from ($(print_dumped)) as d where not has_schema_privilege(schema_oid, 'usage')"
   print_finding error 'it may not read these tables and sequences (grant pg_read_all_data, or select)' \

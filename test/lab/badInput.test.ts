@@ -240,6 +240,7 @@ describe("bad input", function () {
       const { stack } = deployed;
       assert.deepEqual(changed(await stack.up()), [
         "update /etc/trade-show-app/backup.env",
+        "update audit-/usr/local/bin/trade-show-db-backup.sh",
         "update role-trade_show_backup_prod",
         "update trade-show-db-backup.service",
         "update trade-show-db-backup.timer",

@@ -12,13 +12,16 @@ describe("deployment", function () {
   this.timeout(180_000);
   let deployment: Deployment;
   let created: string[];
+  let output: string;
   /** Fingerprint of the database's content. */
   let content: string;
 
   before(async () => {
     deployment = await Deployment.create(vmid);
     content = await fingerprint(database);
-    created = changed(await deployment.stack.up());
+    const outcome = await deployment.stack.up();
+    created = changed(outcome);
+    output = outcome.output;
   });
 
   after(() => deployment.remove());
@@ -39,12 +42,18 @@ describe("deployment", function () {
         "create /var/backups/trade-show-app",
         "create /var/lib/trade-show-db",
         "create account-trade_show_backup_prod",
+        "create audit-/usr/local/bin/trade-show-db-backup.sh",
         "create packages",
         "create role-trade_show_backup_prod",
         "create trade-show-db-backup.service",
         "create trade-show-db-backup.timer",
       ],
     );
+  });
+
+  it("says in `up` what the role can and cannot read", () => {
+    assert.match(output, /reads: 3 of 3 tables, \d+ of \d+ sequences, 1 of 1 schemas, 0 of 0 large objects/);
+    assert.match(output, /The dump would be complete\. The role can do nothing but read\./);
   });
 
   it("is clean in the next preview", () => deployment.expectClean());
@@ -221,6 +230,7 @@ describe("deployment", function () {
         (line) => says(line, "the night succeeded: 1 database(s)"),
       ],
       [/-backup\.sh --list$/, async (line) => says(line, `${await newestDump(database)}.dump`)],
+      [/-backup\.sh --audit$/, (line) => says(line, "The role can do nothing but read.")],
       [/-backup\.sh --dry-run$/, (line) => reports(line, "the night would begin: every check passed")],
       [/-backup\.sh --now --label before-migration$/, labels],
       [

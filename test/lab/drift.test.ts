@@ -22,6 +22,7 @@ const artefacts = [
   ...[config, `${config}/backup-secrets.env`, `${config}/backup.env`, `${config}/s3-ca.pem`],
   ...["backup", "restore", "verify"].map(command),
   ...[agent, library, dumps, "/var/lib/trade-show-db", `account-${role}`, `role-${role}`, "packages", service, timer],
+  `audit-${command("backup")}`,
 ];
 
 interface Tamper {

@@ -85,7 +85,12 @@ describe("interrupted", function () {
       await deployed.shell("systemctl start postgresql");
       assert.deepEqual(
         changed(await deployed.stack.up()).filter((each) => !each.endsWith(" ct2359")),
-        [`create role-trade_show_backup_prod`, `create ${service}`, `create ${timer}`],
+        [
+          `create audit-/usr/local/bin/trade-show-db-backup.sh`,
+          `create role-trade_show_backup_prod`,
+          `create ${service}`,
+          `create ${timer}`,
+        ],
       );
       await deployed.expectClean();
       await deployed.run(["systemctl", "start", service]);

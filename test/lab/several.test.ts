@@ -119,6 +119,7 @@ describe("several databases", function () {
     await deployment.stack.setConfig("databases", [...databases, "one more"]);
     const expected = [
       "update /etc/trade-show-app/backup.env",
+      "update audit-/usr/local/bin/trade-show-db-backup.sh",
       "update role-trade_show_backup_prod",
       "update trade-show-db-backup.service",
       "update trade-show-db-backup.timer",

@@ -255,7 +255,7 @@ describe("backup.sh as people run it", function () {
       [["--label", "x"], /--label needs --now/],
       [["--now", "--label", "a_b"], /--label is 'a_b': must be 1 to 40 of/],
       [["--now", "--label"], /--label needs a value/],
-      [["--list", "--check", "x"], /one of --list, --check and --dry-run only/],
+      [["--list", "--check", "x"], /one of --list, --check, --audit and --dry-run only/],
       [["--list", "--now"], /--now goes with/],
     ];
     for (const [args, message] of wrong) {

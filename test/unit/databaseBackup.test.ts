@@ -79,6 +79,7 @@ describe("DatabaseBackup", () => {
       "/var/backups/trade-show-app",
       "/var/lib/trade-show-db",
       "account-trade_show_backup_prod",
+      "audit-/usr/local/bin/trade-show-db-backup.sh",
       "packages",
       "role-trade_show_backup_prod",
       "trade-show-db-backup.service",
