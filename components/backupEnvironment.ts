@@ -16,6 +16,7 @@ export interface BackupEnvironmentArgs {
   readonly compression: string;
   readonly countTables: readonly string[];
   readonly checksumTables: readonly string[];
+  readonly drillDirectory: string;
   readonly newestRecords: readonly NewestRecords[];
   /** Where off-host copies go; without either, dumps stay in the container. */
   readonly s3?: S3Target;
@@ -75,7 +76,8 @@ export function settingsPath(configDirectory: string): string {
   return `${configDirectory}/backup.env`;
 }
 
-function secretsPath(configDirectory: string): string {
+/** Path of the file of secrets. */
+export function secretsPath(configDirectory: string): string {
   return `${configDirectory}/backup-secrets.env`;
 }
 
@@ -100,6 +102,7 @@ function renderSettings(args: BackupEnvironmentArgs): string {
     ["RETENTION_DAYS", args.retentionDays],
     ["COMPRESSION", args.compression],
     ["COUNT_TABLES", args.countTables, "Tables whose rows are counted; all if empty"],
+    ["DRILL_DIRECTORY", args.drillDirectory],
     ["CHECKSUM_TABLES", args.checksumTables, "Tables whose rows get a checksum"],
     ["S3_BUCKET", s3?.bucket ?? "", "Off-host copies; an empty bucket means none"],
     ["S3_PREFIX", s3?.prefix ?? ""],

@@ -17,7 +17,7 @@ export interface BackupScriptArgs {
 }
 
 /** What an operator can run, and the file in scripts/ that does it. */
-const COMMANDS = ["backup", "restore", "verify"] as const;
+const COMMANDS = ["backup", "restore", "verify", "drill"] as const;
 
 /** Commands the scripts need besides PostgreSQL's and those of every Debian, with the packages that bring them. */
 const NEEDED = { curl: "curl", jq: "jq" };
@@ -26,7 +26,7 @@ const NEEDED_FOR_ENCRYPTION = { age: "age" };
 
 const SCRIPTS = join(__dirname, "..", "scripts");
 
-/** The three commands: backup, restore and verify. They are short launchers of the programs in scripts/. */
+/** The commands: backup, restore, verify and drill. They are short launchers of the programs in scripts/. */
 export class BackupScript extends pulumi.ComponentResource {
   /** Path of each command in the container. */
   readonly commands: Readonly<Record<(typeof COMMANDS)[number], string>>;
@@ -38,7 +38,12 @@ export class BackupScript extends pulumi.ComponentResource {
     const library = `/usr/local/lib/${args.name}`;
     const command = (verb: string) => `${commandDirectory}/${args.name}-${verb}.sh`;
 
-    this.commands = { backup: command("backup"), restore: command("restore"), verify: command("verify") };
+    this.commands = {
+      backup: command("backup"),
+      restore: command("restore"),
+      verify: command("verify"),
+      drill: command("drill"),
+    };
     this.artefacts = [
       packages({
         ...NEEDED,

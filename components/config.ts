@@ -50,6 +50,12 @@ export interface ContainerSettings {
   readonly countTables: readonly string[];
   /** Tables whose rows get a checksum, `schema.table` or `database|schema.table`. */
   readonly checksumTables: readonly string[];
+  /** When drills are done, as `calendar`; undefined: never. */
+  readonly drillCalendar?: string;
+  /** Most memory of a drill, as systemd.resource-control(5) has it. */
+  readonly drillMemory: string;
+  /** Directory of the drill's scratch server, if it is not to be beside the job's records. */
+  readonly drillDirectory?: string;
   readonly newestRecords: readonly NewestRecords[];
   readonly s3Prefix: string;
   /** A writer's key the user made; without one, an IAM user is declared. */
@@ -143,7 +149,7 @@ function readContainer(reader: SettingsReader): ContainerSettings {
     commandDirectory: readPath(reader, "commandDirectory"),
     configDirectory: readPath(reader, "configDirectory"),
     backupDirectory: readPath(reader, "backupDirectory"),
-    calendar: `${readCalendar(reader)} ${reader.text("timeZone", /^[A-Za-z][A-Za-z0-9_+/-]*$/, 'a time zone of tzdata, e.g. "Europe/Berlin"')}`,
+    calendar: `${readCalendar(reader, "schedule", 'a calendar expression of systemd.time(7), e.g. "*-*-* 02:00:00"')} ${readTimeZone(reader)}`,
     jitter: reader.text("jitter", /^[0-9][0-9a-z. ]*$/, 'a time span of systemd.time(7), e.g. "0" or "10min"'),
     timeLimit: reader.text("timeLimit", /^[1-9][0-9a-z. ]*$/, 'a time span of systemd.time(7), e.g. "12h" or "90min"'),
     hardening: reader.choice("hardening", HARDENINGS),
@@ -155,6 +161,9 @@ function readContainer(reader: SettingsReader): ContainerSettings {
     ),
     countTables: reader.list("countTables", tableName),
     checksumTables: reader.list("checksumTables", tableName),
+    drillCalendar: readDrillCalendar(reader),
+    drillMemory: reader.text("drillMemory", /^[1-9][0-9]{0,9}[MG]$/, "a size in M or G, e.g. 1G"),
+    drillDirectory: reader.optionalText("drillDirectory", PATH, PATH_RIGHT),
     newestRecords: readNewestRecords(reader, databases),
     s3Prefix:
       reader
@@ -197,21 +206,26 @@ function readJumpHost(reader: SettingsReader): JumpHost | undefined {
   return jumpHost;
 }
 
+const SEGMENT = "[A-Za-z0-9_-][A-Za-z0-9._-]*";
+const PATH = new RegExp(`^/${SEGMENT}(/${SEGMENT})+$`);
+const PATH_RIGHT = "an absolute path at least two levels deep, of letters, digits, . _ - and /, without a trailing /";
+
 function readPath(reader: SettingsReader, key: string): string {
-  const segment = "[A-Za-z0-9_-][A-Za-z0-9._-]*";
-  return reader.text(
-    key,
-    new RegExp(`^/${segment}(/${segment})+$`),
-    "an absolute path at least two levels deep, of letters, digits, . _ - and /, without a trailing /",
-  );
+  return reader.text(key, PATH, PATH_RIGHT);
 }
 
-function readCalendar(reader: SettingsReader): string {
-  return reader.text(
-    "schedule",
-    /^[A-Za-z0-9*][A-Za-z0-9*~,.:/ -]*$/,
-    'a calendar expression of systemd.time(7), e.g. "*-*-* 02:00:00"',
-  );
+function readCalendar(reader: SettingsReader, key: string, right: string): string {
+  return reader.text(key, /^[A-Za-z0-9*][A-Za-z0-9*~,.:/ -]*$/, right);
+}
+
+function readTimeZone(reader: SettingsReader): string {
+  return reader.text("timeZone", /^[A-Za-z][A-Za-z0-9_+/-]*$/, 'a time zone of tzdata, e.g. "Europe/Berlin"');
+}
+
+function readDrillCalendar(reader: SettingsReader): string | undefined {
+  const right = 'a calendar expression of systemd.time(7), e.g. "Sun *-*-* 04:00:00", or off';
+  const calendar = readCalendar(reader, "drillSchedule", right);
+  return calendar === "off" ? undefined : `${calendar} ${readTimeZone(reader)}`;
 }
 
 function readNewestRecords(reader: SettingsReader, databases: readonly string[]): NewestRecords[] {

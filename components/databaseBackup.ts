@@ -1,7 +1,8 @@
 import * as pulumi from "@pulumi/pulumi";
 import type { BackupBucket } from "./backupBucket";
 import { BackupDirectory } from "./backupDirectory";
-import { BackupEnvironment, nasKeyPath, type S3Target, settingsPath } from "./backupEnvironment";
+import { BackupDrill } from "./backupDrill";
+import { BackupEnvironment, nasKeyPath, type S3Target, secretsPath, settingsPath } from "./backupEnvironment";
 import { BackupRole } from "./backupRole";
 import { BackupSchedule } from "./backupSchedule";
 import { BackupScript } from "./backupScript";
@@ -36,6 +37,7 @@ export class DatabaseBackup extends pulumi.ComponentResource {
     const { role, databases, commandDirectory, configDirectory, backupDirectory } = settings;
     const parent = { parent: this };
     const stateDirectory = `/var/lib/${settings.name}`;
+    const drillDirectory = settings.drillDirectory ?? `${stateDirectory}/drill`;
 
     const container = new Container(
       name,
@@ -51,7 +53,7 @@ export class DatabaseBackup extends pulumi.ComponentResource {
     const s3 = offHost && declareTarget(name, settings, offHost, parent);
     const environment = new BackupEnvironment(
       name,
-      { ...settings, container, stateDirectory, s3, after: [backupRole.account] },
+      { ...settings, container, stateDirectory, drillDirectory, s3, after: [backupRole.account] },
       parent,
     );
     const script = new BackupScript(
@@ -87,6 +89,27 @@ export class DatabaseBackup extends pulumi.ComponentResource {
       parent,
     );
 
+    const { drillCalendar: calendar, drillMemory: memory } = settings;
+    const drill =
+      calendar === undefined
+        ? undefined
+        : new BackupDrill(
+            name,
+            {
+              ...settings,
+              container,
+              account: role,
+              command: script.commands.drill,
+              stateDirectory,
+              drillDirectory,
+              hidden: ["/run/postgresql", secretsPath(configDirectory), nasKeyPath(configDirectory)],
+              memory,
+              calendar,
+              after: [...directories.artefacts, ...environment.artefacts, ...script.artefacts],
+            },
+            parent,
+          );
+
     this.facts = {
       host: settings.connection.host,
       vmid: settings.vmid,
@@ -99,6 +122,7 @@ export class DatabaseBackup extends pulumi.ComponentResource {
       backupDirectory,
       calendar: settings.calendar,
       retentionDays: settings.retentionDays,
+      drill: drill && calendar !== undefined ? { service: drill.service, timer: drill.timer, calendar } : undefined,
       sandbox: { sandbox: container.sandbox, writable, hosts, ownAccount: true },
       offHost: {
         s3: offHost && describeBucket(settings, offHost),

@@ -1,5 +1,6 @@
 export * from "./backupBucket";
 export * from "./backupDirectory";
+export * from "./backupDrill";
 export * from "./backupEnvironment";
 export * from "./backupRole";
 export * from "./backupSchedule";

@@ -47,6 +47,7 @@ export interface ProbeRequest {
   readonly databases: readonly string[];
   /** Calendar expression with its time zone. */
   readonly calendar: string;
+  readonly drillCalendar?: string;
   /** Time span. */
   readonly jitter: string;
   /** Time span. */
@@ -60,8 +61,8 @@ export interface ProbeRequest {
  * container, PostgreSQL, databases, schedule.
  */
 export async function probe(request: ProbeRequest): Promise<Knowledge> {
-  const { connection, vmid, calendar, jitter, timeLimit, databases } = request;
-  const words = ["probe", calendar, jitter, timeLimit, ...databases].map(shellWord).join(" ");
+  const { connection, vmid, calendar, drillCalendar = "", jitter, timeLimit, databases } = request;
+  const words = ["probe", calendar, drillCalendar, jitter, timeLimit, ...databases].map(shellWord).join(" ");
   const answer = await runOnHost(
     connection,
     `pct exec ${vmid} -- bash --norc -c 'eval "$(cat)"' agent ${words}`,
@@ -100,6 +101,8 @@ function explainProblem([, kind, text = ""]: Fact, facts: readonly Fact[], reque
   switch (kind) {
     case "schedule":
       return `schedule: systemd in ${where} does not understand ${JSON.stringify(request.calendar)} (with timeZone): ${said}. Right is e.g. "*-*-* 02:00:00" with a time zone of tzdata, e.g. "Europe/Berlin".`;
+    case "drillSchedule":
+      return `drillSchedule: systemd in ${where} does not understand ${JSON.stringify(request.drillCalendar)} (with timeZone): ${said}. Right is e.g. "Sun *-*-* 04:00:00", or off.`;
     case "jitter":
       return `jitter: systemd in ${where} does not understand ${JSON.stringify(request.jitter)}: ${said}. Right is e.g. "0" or "10min".`;
     case "timeLimit":

@@ -8,13 +8,20 @@ export interface RunbookFacts {
   readonly vmid: number;
   readonly databases: readonly string[];
   readonly role: string;
-  readonly commands: { readonly backup: string; readonly restore: string; readonly verify: string };
+  readonly commands: {
+    readonly backup: string;
+    readonly restore: string;
+    readonly verify: string;
+    readonly drill: string;
+  };
   readonly service: string;
   readonly timer: string;
   readonly settings: string;
   readonly backupDirectory: string;
   readonly calendar: string;
   readonly retentionDays: number;
+  /** When drills are done; left out where they are switched off. */
+  readonly drill?: { readonly service: string; readonly timer: string; readonly calendar: string };
   /** How the nightly job is sandboxed. */
   readonly sandbox: SandboxArgs;
   readonly offHost: OffHostFacts;
@@ -26,6 +33,7 @@ export function renderRunbook(facts: RunbookFacts): string {
     heading(facts),
     backUp(facts),
     restore(facts),
+    drill(facts),
     byHand(facts),
     renderOffHost(facts.offHost),
     confinement(facts),
@@ -97,6 +105,26 @@ Another dump than the latest: \`--file <name>.dump\` in place of \`latest\`. Wha
 Row counts against the manifest, newest records, every foreign key.
 
 ${each((name) => inContainer(facts, commands.verify, "--database", shellWord(`${name}_restored`), "--manifest", `${facts.backupDirectory}/<name>.dump.json`))}
+`;
+}
+
+function drill(facts: RunbookFacts): string {
+  const { commands, drill: units } = facts;
+  const when = units ? `${units.timer}: ${units.calendar}.` : "Drills are switched off (`drillSchedule`).";
+  const start = units ? ["systemctl start", units.service] : [commands.drill];
+  return `## The drill
+
+Restores the newest dump of every database with its roles into a scratch server, which has no network and a directory
+of its own, proves it like a restore, measures how long that took, and throws it away. It proves that the dumps of this
+container can be restored by this version of PostgreSQL; not that the off-host copies can. ${when}
+
+What the last one said, and how long a recovery takes; every report is kept 90 days:
+
+    ${inContainer(facts, commands.drill, "--report")}
+
+One now:
+
+    ${inContainer(facts, ...start)}
 `;
 }
 

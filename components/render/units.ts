@@ -34,6 +34,37 @@ ${renderSandbox({ ...args, ownAccount: true })}
 `;
 }
 
+export interface DrillUnitArgs extends ServiceUnitArgs {
+  /** Most memory it may take, page cache included. */
+  readonly memory: string;
+  /** Paths that are out of its sight where it has a file system view of its own. */
+  readonly hidden: readonly string[];
+}
+
+/** Renders the service that does one drill. What a drill that is killed leaves behind is removed after it. */
+export function renderDrillUnit(args: DrillUnitArgs): string {
+  const { description, account, command, timeLimit, memory, hidden, sandbox } = args;
+  return `# Managed by pulumi up (pgbackup).
+[Unit]
+Description=${description}
+
+[Service]
+Type=oneshot
+User=${account}
+Group=${account}
+ExecStart=${command}
+ExecStopPost=${command} --clean-up
+TimeoutStartSec=${timeLimit}
+Nice=19
+IOSchedulingClass=idle
+CPUWeight=idle
+MemoryMax=${memory}
+
+${renderSandbox({ ...args, ownAccount: true })}
+${sandbox === "full" ? hidden.map((path) => `InaccessiblePaths=-${path}`).join("\n") : "# Nothing is hidden from it either."}
+`;
+}
+
 export interface TimerUnitArgs {
   readonly description: string;
   /** Calendar expression with its time zone. */

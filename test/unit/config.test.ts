@@ -74,6 +74,10 @@ function problems(settings: Record<string, unknown>, secrets?: readonly string[]
 }
 
 describe("config", () => {
+  it("switches drills off", () => {
+    assert.equal(read({ drillSchedule: "off" }).containers[0]?.drillCalendar, undefined);
+  });
+
   it("fills in defaults for the smallest configuration", () => {
     const { containers, bucket, driftDetection } = read();
     assert.equal(bucket, undefined);
@@ -105,6 +109,9 @@ describe("config", () => {
         compression: "auto",
         countTables: [],
         checksumTables: [],
+        drillCalendar: "Sun *-*-* 04:00:00 UTC",
+        drillDirectory: undefined,
+        drillMemory: "1G",
         newestRecords: [],
         s3Prefix: "ct2320/",
         s3Key: undefined,
@@ -271,6 +278,9 @@ describe("config", () => {
     ["s3Endpoint", "minio:9000", /^project:s3Endpoint is "minio:9000"; right would be a URL/],
     ["s3Without", ["acl"], /^project:s3Without is "acl"; right would be some of versioning, /],
     ["compression", "lz4", /^project:compression is "lz4"; right would be auto, none, gzip/],
+    ["drillSchedule", "", /^project:drillSchedule is ""; right would be a calendar expression .*, or off/],
+    ["drillMemory", "lots", /^project:drillMemory is "lots"; right would be a size in M or G/],
+    ["drillDirectory", "drill", /^project:drillDirectory is "drill"; right would be an absolute path/],
     ["checksumTables", [".x"], /^project:checksumTables is "\.x"; right would be schema\.table/],
     ["countTables", ["expenses"], /^project:countTables is "expenses"; right would be schema\.table/],
     ["s3Prefix", "no-slash", /^project:s3Prefix is "no-slash"/],

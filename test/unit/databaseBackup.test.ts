@@ -21,6 +21,8 @@ const settings: ContainerSettings = {
   compression: "auto",
   countTables: [],
   checksumTables: ["public.expenses"],
+  drillCalendar: "Sun *-*-* 04:00:00 UTC",
+  drillMemory: "1G",
   newestRecords: [],
   s3Prefix: "ct2320/",
   ageRecipients: [],
@@ -72,6 +74,7 @@ describe("DatabaseBackup", () => {
       "/etc/trade-show-app/backup-secrets.env",
       "/etc/trade-show-app/backup.env",
       "/usr/local/bin/trade-show-db-backup.sh",
+      "/usr/local/bin/trade-show-db-drill.sh",
       "/usr/local/bin/trade-show-db-restore.sh",
       "/usr/local/bin/trade-show-db-verify.sh",
       "/usr/local/lib/pgbackup/agent",
@@ -84,6 +87,8 @@ describe("DatabaseBackup", () => {
       "role-trade_show_backup_prod",
       "trade-show-db-backup.service",
       "trade-show-db-backup.timer",
+      "trade-show-db-drill.service",
+      "trade-show-db-drill.timer",
     ]);
   });
 
@@ -203,6 +208,28 @@ describe("DatabaseBackup", () => {
     assert.ok(!without.some(({ name }) => name === key[0]));
     assert.deepEqual([setting(without, "NAS_HOST"), setting(without, "NAS_KEY_FILE")], ["''", "''"]);
     assert.equal(setting(without, "AGE_RECIPIENTS"), "(\n  'age1a'\n  'ssh-rsa b'");
+  });
+
+  it("declares a drill in a directory of its own if one is set, and none if it is off", async () => {
+    const elsewhere = await declare(
+      () => new DatabaseBackup("ct2320", { settings: { ...settings, drillDirectory: "/mnt/drill" }, knowledge }),
+    );
+    const stdin = (end: string) => String(commands(elsewhere).find(({ name }) => name.endsWith(end))?.inputs.stdin);
+    assert.match(stdin("drill.service"), /^ReadWritePaths=\/var\/lib\/trade-show-db \/mnt\/drill$/m);
+    assert.match(stdin("drill.service"), /^MemoryMax=1G$/m);
+    assert.match(stdin("drill.service"), /^RestrictAddressFamilies=AF_UNIX$/m);
+    assert.match(stdin("drill.service"), /^InaccessiblePaths=-\/run\/postgresql$/m);
+    assert.match(stdin("drill.timer"), /^OnCalendar=Sun \*-\*-\* 04:00:00 UTC$/m);
+    assert.match(stdin("/backup.env"), /^DRILL_DIRECTORY='\/mnt\/drill'$/m);
+    assert.ok(commands(elsewhere).some(({ name }) => name === "ct2320:/mnt/drill"));
+
+    const off = await declare(
+      () => new DatabaseBackup("ct2320", { settings: { ...settings, drillCalendar: undefined }, knowledge }),
+    );
+    assert.deepEqual(
+      commands(off).filter(({ name }) => /drill\.(service|timer)$/.test(name)),
+      [],
+    );
   });
 
   it("leaves out the parts of a bucket that a server does not know", async () => {

@@ -113,7 +113,7 @@ WantedBy=timers.target
     vmid: 2320,
     databases: ["expense_app_production", "a b"],
     role: "trade_show_backup_prod",
-    commands: { backup: "/b.sh", restore: "/r.sh", verify: "/v.sh" },
+    commands: { backup: "/b.sh", restore: "/r.sh", verify: "/v.sh", drill: "/d.sh" },
     service: "s.service",
     timer: "s.timer",
     settings: "/etc/app/backup.env",
@@ -141,6 +141,15 @@ WantedBy=timers.target
     const file = String.raw`/var/backups/trade-show-app/manual_$(date +%Y%m%d_%H%M%S)_a~20b.dump`;
     assert.ok(runbook.includes(String.raw`pg_dump -d 'dbname='\''a b'\''' --format=custom --file=${file}`));
     assert.match(runbook, /\/r\.sh latest --database 'a b' --new 'a b_restored'/);
+  });
+
+  it("a runbook that says how drills are done, or that they are not", () => {
+    const drill = { service: "d.service", timer: "d.timer", calendar: "Sun *-*-* 04:00:00 UTC" };
+    const runbook = renderRunbook({ ...facts, drill });
+    assert.match(runbook, /d\.timer: Sun \*-\*-\* 04:00:00 UTC\./);
+    assert.match(runbook, /^ {4}pct exec 2320 -- \/d\.sh --report$/m);
+    assert.match(runbook, /^ {4}pct exec 2320 -- systemctl start d\.service$/m);
+    assert.match(renderRunbook(facts), /Drills are switched off[^]*^ {4}pct exec 2320 -- \/d\.sh$/m);
   });
 
   it("a runbook that says where the off-host copies are", () => {

@@ -46,11 +46,12 @@ check_sandbox() {
   if unshare --mount --propagation slave sh -c 'mount -t tmpfs none /mnt' 2>/dev/null; then echo 'sandbox full'; else echo 'sandbox basic'; fi
 }
 
-probe() { # CALENDAR JITTER TIME-LIMIT DATABASE…
+probe() { # CALENDAR DRILL-CALENDAR JITTER TIME-LIMIT DATABASE…; an empty calendar is none
   check_calendar schedule "$1"
-  check_time_span jitter "$2"
-  check_time_span timeLimit "$3"
-  check_databases "${@:4}"
+  [[ -z $2 ]] || check_calendar drillSchedule "$2"
+  check_time_span jitter "$3"
+  check_time_span timeLimit "$4"
+  check_databases "${@:5}"
   check_sandbox
   report_receipts
   echo complete

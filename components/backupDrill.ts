@@ -1,0 +1,66 @@
+import * as pulumi from "@pulumi/pulumi";
+import { type Container, directory, systemdUnit } from "./container";
+import { renderDrillUnit, renderTimerUnit } from "./render/units";
+
+export interface BackupDrillArgs {
+  readonly container: Container;
+  /** Prefix of the units, e.g. trade-show-db. */
+  readonly name: string;
+  readonly account: string;
+  readonly command: string;
+  /** Directory of the job's records, where reports are kept. */
+  readonly stateDirectory: string;
+  /** Directory of the scratch server; declared here if it is not below the records. */
+  readonly drillDirectory: string;
+  /** Files and directories that the drill is not to see, e.g. the production server's socket. */
+  readonly hidden: readonly string[];
+  readonly memory: string;
+  readonly timeLimit: string;
+  readonly calendar: string;
+  /** What has to stand in the container before. */
+  readonly after: readonly pulumi.Resource[];
+}
+
+/**
+ * The service that restores the newest dumps into a scratch server and proves them, and the timer that starts it every
+ * week. It has no network and cannot see the production server's socket, where the container allows that.
+ */
+export class BackupDrill extends pulumi.ComponentResource {
+  readonly service: string;
+  readonly timer: string;
+
+  constructor(name: string, args: BackupDrillArgs, opts?: pulumi.ComponentResourceOptions) {
+    super("pgbackup:index:BackupDrill", name, {}, opts);
+    const { container, account, stateDirectory, drillDirectory, calendar } = args;
+    const description = "Drill: the newest backups restored into a scratch server and proved";
+    this.service = `${args.name}-drill.service`;
+    this.timer = `${args.name}-drill.timer`;
+
+    const before = [...args.after];
+    const isOwn = !drillDirectory.startsWith(`${stateDirectory}/`);
+    if (isOwn) {
+      const scratch = directory({ path: drillDirectory, mode: "0700", owner: `${account}:${account}` });
+      before.push(container.declare(scratch, { parent: this, dependsOn: before }));
+    }
+    const content = renderDrillUnit({
+      ...args,
+      description,
+      writable: isOwn ? [stateDirectory, drillDirectory] : [stateDirectory],
+      hosts: [],
+      sandbox: container.sandbox,
+    });
+    const service = container.declare(systemdUnit({ unit: this.service, content, wanted: "on-demand" }), {
+      parent: this,
+      dependsOn: before,
+    });
+    container.declare(
+      systemdUnit({
+        unit: this.timer,
+        content: renderTimerUnit({ description, calendar, jitter: "0" }),
+        wanted: "running",
+      }),
+      { parent: this, dependsOn: service },
+    );
+    this.registerOutputs();
+  }
+}

@@ -1,0 +1,79 @@
+/** The weekly drill, as deployed: it runs in its sandbox, leaves production alone, reports, and is watched for drift. */
+import * as assert from "node:assert/strict";
+import { changed, Deployment, warnings } from "./deployment";
+
+const service = "trade-show-db-drill.service";
+const command = "/usr/local/bin/trade-show-db-drill.sh";
+
+interface Report {
+  readonly ok: boolean;
+  readonly databases: readonly { readonly ok: boolean; readonly rows: number; readonly seconds: number }[];
+}
+
+describe("the drill", function () {
+  this.timeout(180_000);
+  let deployment: Deployment;
+
+  before(async () => {
+    deployment = await Deployment.create(2369);
+    await deployment.stack.up();
+  });
+  after(() => deployment.remove());
+
+  const report = async (): Promise<Report> =>
+    JSON.parse(await deployment.run([command, "--report", "--json"])) as Report;
+
+  it("is declared with its timer, and scores no worse than the backup", async () => {
+    assert.equal((await deployment.run(["systemctl", "is-active", "trade-show-db-drill.timer"])).trim(), "active");
+    const calendar = await deployment.run(["systemctl", "show", "-P", "TimersCalendar", "trade-show-db-drill.timer"]);
+    assert.match(calendar, /OnCalendar=Sun \*-\*-\* 04:00:00 UTC/);
+    const analysis = await deployment.run(["systemd-analyze", "security", "--no-pager", service]);
+    const [, score] = /Overall exposure level for \S+: ([0-9.]+)/.exec(analysis) ?? [];
+    assert.ok(Number(score) <= 1.3, analysis);
+  });
+
+  it("fails while there is no dump, and says why in the journal", async () => {
+    await deployment.shell(`! systemctl start ${service} 2>/dev/null`);
+    const journal = await deployment.shell(`journalctl -o cat -u ${service}`);
+    assert.match(journal, /no verified dump of database 'expense_app_production'/);
+    assert.equal((await report().catch(() => undefined))?.ok, undefined, "--report exits with 1 after a bad drill");
+  });
+
+  it("restores the night's dump, proves it, reports the time, and leaves nothing", async () => {
+    await deployment.run(["systemctl", "start", "trade-show-db-backup.service"]);
+    const sessions = "select sessions from pg_stat_database where datname = 'expense_app_production'";
+    const before = await deployment.sql(sessions, "postgres");
+    await deployment.run(["systemctl", "start", service]);
+    assert.equal(await deployment.sql(sessions, "postgres"), before);
+    const { ok, databases } = await report();
+    assert.equal(ok, true);
+    const [database] = databases;
+    const rows = await deployment.sql("select (select count(*) from expenses) + (select count(*) from events)");
+    assert.ok(database && database.seconds > 0 && database.rows > Number(rows), JSON.stringify(database));
+    const journal = await deployment.shell(`journalctl -o cat -u ${service}`);
+    assert.match(journal, /the drill succeeded: 1 database\(s\) restored and proved in [\d.]+ s\. Report: \//);
+    assert.doesNotMatch(journal, /226|NAMESPACE|Operation not permitted|Permission denied/);
+    assert.equal(await deployment.shell("ls -A /var/lib/trade-show-db/drill"), "");
+  });
+
+  it("killed in the middle, is cleaned up after by its service", async () => {
+    await deployment.shell(`
+      systemctl start --no-block ${service}
+      until [[ -s /var/lib/trade-show-db/drill/scratch/data/postmaster.pid ]]; do sleep 0.05; done
+      systemctl kill --signal=KILL ${service}
+      while [[ $(systemctl is-active ${service}) == *activating ]]; do sleep 0.05; done`);
+    assert.equal(await deployment.shell("ls -A /var/lib/trade-show-db/drill"), "");
+    const processes = await deployment.shell("ps -eo args | grep -c '[d]rill/scratch' || true");
+    assert.equal(processes.trim(), "0");
+  });
+
+  it("its unit is watched for drift", async () => {
+    await deployment.shell(`sed -i s/^MemoryMax=.*/MemoryMax=infinity/ /etc/systemd/system/${service}`);
+    const preview = await deployment.stack.preview();
+    assert.deepEqual(changed(preview), [`update ${service}`]);
+    assert.ok(warnings(preview).some((text) => text.includes(service)));
+    await deployment.stack.up();
+    await deployment.expectClean();
+    assert.match(await deployment.shell(`systemctl show -P MemoryMax ${service}`), /^1073741824$/m);
+  });
+});
