@@ -35,6 +35,7 @@ describe("deployment", function () {
         "create /etc/trade-show-app/backup.env",
         "create /etc/trade-show-app/s3-ca.pem",
         "create /usr/local/bin/trade-show-db-backup.sh",
+        "create /usr/local/bin/trade-show-db-drill.sh",
         "create /usr/local/bin/trade-show-db-restore.sh",
         "create /usr/local/bin/trade-show-db-verify.sh",
         "create /usr/local/lib/pgbackup/agent",
@@ -47,6 +48,8 @@ describe("deployment", function () {
         "create role-trade_show_backup_prod",
         "create trade-show-db-backup.service",
         "create trade-show-db-backup.timer",
+        "create trade-show-db-drill.service",
+        "create trade-show-db-drill.timer",
       ],
     );
   });
@@ -346,7 +349,10 @@ describe("deployment", function () {
     const old = [
       "/etc/systemd/system/trade-show-db-backup.service",
       "/etc/systemd/system/trade-show-db-backup.timer",
+      "/etc/systemd/system/trade-show-db-drill.service",
+      "/etc/systemd/system/trade-show-db-drill.timer",
       "/usr/local/bin/trade-show-db-backup.sh",
+      "/usr/local/bin/trade-show-db-drill.sh",
       "/usr/local/bin/trade-show-db-restore.sh",
       "/usr/local/bin/trade-show-db-verify.sh",
       "/usr/local/lib/trade-show-db",
@@ -355,7 +361,7 @@ describe("deployment", function () {
     it("makes the new units and commands, removes the old ones, and touches nothing else", async () => {
       await deployment.stack.setConfig("name", "expense-db");
       const expected = [
-        ...["backup", "restore", "verify"].flatMap((verb) => [
+        ...["backup", "restore", "verify", "drill"].flatMap((verb) => [
           `create /usr/local/bin/expense-db-${verb}.sh`,
           `delete /usr/local/bin/trade-show-db-${verb}.sh`,
         ]),
@@ -363,10 +369,12 @@ describe("deployment", function () {
           `create ${path}expense-db`,
           `delete ${path}trade-show-db`,
         ]),
-        ...["service", "timer"].flatMap((type) => [
-          `create expense-db-backup.${type}`,
-          `delete trade-show-db-backup.${type}`,
-        ]),
+        ...["service", "timer"].flatMap((type) =>
+          ["backup", "drill"].flatMap((verb) => [
+            `create expense-db-${verb}.${type}`,
+            `delete trade-show-db-${verb}.${type}`,
+          ]),
+        ),
         "update /etc/trade-show-app/backup.env",
       ].sort();
       assert.deepEqual(changed(await deployment.stack.preview()), expected);
