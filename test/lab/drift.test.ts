@@ -384,12 +384,13 @@ describe("drift", function () {
     });
 
     it("takes no notice of passing states: the service running, or failed", async () => {
+      await deployed.shell("mkfifo /run/release");
       const locking = deployed.lab.exec(vmid, [
         "bash",
         "-c",
         `flock /var/lib/trade-show-db/lock sh -c 'echo held >/run/held; cat /run/release'`,
       ]);
-      await deployed.shell("mkfifo /run/release; until [[ -s /run/held ]]; do read -rt 0.1 <> <(:) || true; done");
+      await deployed.shell("until [[ -s /run/held ]]; do read -rt 0.1 <> <(:) || true; done");
       await deployed.lab.exec(vmid, ["systemctl", "start", service]);
       assert.equal((await deployed.lab.exec(vmid, ["systemctl", "is-active", service])).stdout, "failed\n");
       await preview({ expectNoChanges: true });
