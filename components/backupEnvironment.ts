@@ -1,7 +1,9 @@
 import * as pulumi from "@pulumi/pulumi";
 import type { NewestRecords, S3Key } from "./config";
 import { type Container, directory, file } from "./container";
+import { outcomeEnvironment } from "./backupOutcome";
 import type { NasSettings } from "./nasSettings";
+import type { OutcomeSettings } from "./outcomeSettings";
 import { type EnvironmentValue, renderEnvironment } from "./render/environment";
 
 export interface BackupEnvironmentArgs {
@@ -23,6 +25,12 @@ export interface BackupEnvironmentArgs {
   readonly nas?: NasSettings;
   readonly ageRecipients: readonly string[];
   readonly unreachableTarget: string;
+  /** Who is told what came of a night, and what people know the container by. */
+  readonly outcome: OutcomeSettings;
+  readonly host: string;
+  readonly vmid: number;
+  /** Path of the backup command. */
+  readonly command: string;
   /** What has to stand in the container before. */
   readonly after: readonly pulumi.Resource[];
 }
@@ -122,6 +130,7 @@ function renderSettings(args: BackupEnvironmentArgs): string {
       args.unreachableTarget,
       "local: dump all the same, and fail for the missing copy; or refuse",
     ],
+    ...outcomeEnvironment(args.outcome, args),
     [
       "NEWEST_RECORDS",
       newestRecords.map(({ database, table, timeColumn, columns }) =>

@@ -1,8 +1,9 @@
 import * as pulumi from "@pulumi/pulumi";
 import { type Container, systemdUnit } from "./container";
+import { renderTies, type TiedUnits } from "./render/outcomeUnits";
 import { renderServiceUnit, renderTimerUnit } from "./render/units";
 
-export interface BackupScheduleArgs {
+export interface BackupScheduleArgs extends TiedUnits {
   readonly container: Container;
   /** Prefix of the units, e.g. trade-show-db. */
   readonly name: string;
@@ -39,6 +40,7 @@ export class BackupSchedule extends pulumi.ComponentResource {
           description,
           account,
           command,
+          ties: renderTies(args),
           writable,
           hosts,
           timeLimit,

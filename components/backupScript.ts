@@ -14,6 +14,8 @@ export interface BackupScriptArgs {
   /** Whether copies go to a NAS, and whether they are encrypted: each needs programs of its own. */
   readonly nas: boolean;
   readonly encryption: boolean;
+  /** Further commands that must be there, but are the user's to install. */
+  readonly programs: readonly string[];
 }
 
 /** What an operator can run, and the file in scripts/ that does it. */
@@ -30,12 +32,15 @@ const SCRIPTS = join(__dirname, "..", "scripts");
 export class BackupScript extends pulumi.ComponentResource {
   /** Path of each command in the container. */
   readonly commands: Readonly<Record<(typeof COMMANDS)[number], string>>;
+  /** Directory of the programs in the container. */
+  readonly library: string;
   readonly artefacts: pulumi.Resource[];
 
   constructor(name: string, args: BackupScriptArgs, opts?: pulumi.ComponentResourceOptions) {
     super("pgbackup:index:BackupScript", name, {}, opts);
     const { container, commandDirectory, settings } = args;
     const library = `/usr/local/lib/${args.name}`;
+    this.library = library;
     const command = (verb: string) => `${commandDirectory}/${args.name}-${verb}.sh`;
 
     this.commands = {
@@ -49,6 +54,7 @@ export class BackupScript extends pulumi.ComponentResource {
         ...NEEDED,
         ...(args.nas ? NEEDED_FOR_NAS : {}),
         ...(args.encryption ? NEEDED_FOR_ENCRYPTION : {}),
+        ...Object.fromEntries(args.programs.map((program) => [program, ""])),
       }),
       tree(library, readScripts()),
       ...COMMANDS.map((verb) =>

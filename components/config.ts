@@ -1,6 +1,7 @@
 import * as pulumi from "@pulumi/pulumi";
 import type { Connection, JumpHost } from "./container";
 import { type NasSettings, readNas } from "./nasSettings";
+import { type OutcomeSettings, readOutcome } from "./outcomeSettings";
 import {
   tableName,
   databaseName,
@@ -66,6 +67,8 @@ export interface ContainerSettings {
   readonly ageRecipients: readonly string[];
   /** What a night does when a target cannot be reached beforehand. */
   readonly unreachableTarget: "refuse" | "local";
+  /** Who is told what came of a night. */
+  readonly outcome: OutcomeSettings;
 }
 
 const HARDENINGS = ["auto", "full", "basic"] as const;
@@ -175,6 +178,7 @@ function readContainer(reader: SettingsReader): ContainerSettings {
     ageRecipients: reader.list("ageRecipients", recipientProblem),
     unreachableTarget:
       reader.text("unreachableTarget", /^(refuse|local)$/, "refuse or local") === "refuse" ? "refuse" : "local",
+    outcome: readOutcome(reader),
   };
 }
 

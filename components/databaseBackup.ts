@@ -3,6 +3,7 @@ import type { BackupBucket } from "./backupBucket";
 import { BackupDirectory } from "./backupDirectory";
 import { BackupDrill } from "./backupDrill";
 import { BackupEnvironment, nasKeyPath, type S3Target, secretsPath, settingsPath } from "./backupEnvironment";
+import { BackupOutcome } from "./backupOutcome";
 import { BackupRole } from "./backupRole";
 import { BackupSchedule } from "./backupSchedule";
 import { BackupScript } from "./backupScript";
@@ -11,8 +12,10 @@ import type { ContainerSettings } from "./config";
 import { Container, type Knowledge, type Memory } from "./container";
 import { chooseSandbox } from "./knowledge";
 import type { NasSettings } from "./nasSettings";
+import { programsOf } from "./outcomeSettings";
 import type { BucketFacts, NasFacts } from "./render/offHostCopies";
 import { renderRunbook, type RunbookFacts } from "./render/runbook";
+import type { TellingFacts } from "./render/telling";
 
 export interface DatabaseBackupArgs {
   readonly settings: ContainerSettings;
@@ -51,11 +54,6 @@ export class DatabaseBackup extends pulumi.ComponentResource {
       parent,
     );
     const s3 = offHost && declareTarget(name, settings, offHost, parent);
-    const environment = new BackupEnvironment(
-      name,
-      { ...settings, container, stateDirectory, drillDirectory, s3, after: [backupRole.account] },
-      parent,
-    );
     const script = new BackupScript(
       name,
       {
@@ -65,6 +63,33 @@ export class DatabaseBackup extends pulumi.ComponentResource {
         settings: settingsPath(configDirectory),
         nas: settings.nas !== undefined,
         encryption: settings.ageRecipients.length > 0,
+        programs: programsOf(settings.outcome),
+      },
+      parent,
+    );
+    const environment = new BackupEnvironment(
+      name,
+      {
+        ...settings,
+        container,
+        stateDirectory,
+        drillDirectory,
+        s3,
+        host: settings.connection.host,
+        command: script.commands.backup,
+        after: [backupRole.account],
+      },
+      parent,
+    );
+    const outcome = new BackupOutcome(
+      name,
+      {
+        ...settings,
+        container,
+        account: role,
+        settings: settingsPath(configDirectory),
+        library: script.library,
+        after: [backupRole.account, ...environment.artefacts, ...script.artefacts],
       },
       parent,
     );
@@ -84,7 +109,14 @@ export class DatabaseBackup extends pulumi.ComponentResource {
         command: script.commands.backup,
         writable,
         hosts,
-        after: [backupRole.role, ...directories.artefacts, ...environment.artefacts, ...script.artefacts],
+        ...outcome.units,
+        after: [
+          backupRole.role,
+          ...directories.artefacts,
+          ...environment.artefacts,
+          ...script.artefacts,
+          ...outcome.artefacts,
+        ],
       },
       parent,
     );
@@ -129,6 +161,7 @@ export class DatabaseBackup extends pulumi.ComponentResource {
         nas: settings.nas && describeNas(settings, settings.nas),
         ageRecipients: settings.ageRecipients,
       },
+      telling: describeTelling(settings, outcome),
     };
     this.runbook = renderRunbook(this.facts);
     this.memory = pulumi.all(container.tokens).apply((tokens) => ({ sandbox: knowledge.sandbox, tokens }));
@@ -164,4 +197,16 @@ function describeBucket({ s3Prefix: prefix }: ContainerSettings, { settings }: B
 function describeNas({ configDirectory }: ContainerSettings, nas: NasSettings): NasFacts {
   const { host, port, user, directory, publicKey, retentionDays } = nas;
   return { host, port, user, directory, publicKey, keyFile: nasKeyPath(configDirectory), retentionDays };
+}
+
+function describeTelling({ outcome }: ContainerSettings, { units }: BackupOutcome): TellingFacts {
+  const { command, mail, webhook, pingUrl, metricsDirectory } = outcome;
+  return {
+    unit: units.failed,
+    command,
+    mail,
+    webhook: webhook !== undefined,
+    ping: pingUrl !== undefined,
+    metricsDirectory,
+  };
 }

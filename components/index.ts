@@ -2,6 +2,7 @@ export * from "./backupBucket";
 export * from "./backupDirectory";
 export * from "./backupDrill";
 export * from "./backupEnvironment";
+export * from "./backupOutcome";
 export * from "./backupRole";
 export * from "./backupSchedule";
 export * from "./backupScript";

@@ -12,6 +12,8 @@ export const secretSettings: readonly string[] = [
   "privateKeyPassword",
   "s3SecretAccessKey",
   "nasPrivateKey",
+  "notifyWebhook",
+  "pingUrl",
 ];
 
 /** What a lab serves. */

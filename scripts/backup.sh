@@ -68,6 +68,8 @@ source "$library/progress.sh"
 source "$library/catalogue.sh"
 # shellcheck source=lib/pick.sh
 source "$library/pick.sh"
+# shellcheck source=lib/outcome/settings.sh
+source "$library/outcome/settings.sh"
 # shellcheck source=lib/rehearsal.sh
 source "$library/rehearsal.sh"
 
@@ -188,6 +190,7 @@ back_up_each() {
     run_part "'$database'" back_up "$database"
   done
   run_part globals back_up_globals
+  run_part notification check_channels
 }
 
 run_part() {

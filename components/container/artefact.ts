@@ -66,7 +66,10 @@ export function account(name: string): Artefact {
   return { kind: "account", parameters: [name] };
 }
 
-/** Commands that must exist in the container, each with the Debian package that brings it. Never uninstalled. */
+/**
+ * Commands that must exist in the container, each with the Debian package that brings it, never uninstalled; or with
+ * none where it is the user's to choose: then its absence is an error.
+ */
 export function packages(commands: Readonly<Record<string, string>>): Artefact {
   return { kind: "packages", parameters: Object.entries(commands).map(([command, name]) => `${command}=${name}`) };
 }

@@ -1,6 +1,7 @@
 import { type OffHostFacts, renderOffHost } from "./offHostCopies";
 import { connectionName, fileNamePart, shellWord } from "./quote";
 import { describeSandbox, type SandboxArgs } from "./sandbox";
+import { renderTelling, type TellingFacts } from "./telling";
 
 /** What the runbook is rendered from, and what other programs read from the stack's outputs. Holds no secret. */
 export interface RunbookFacts {
@@ -25,6 +26,7 @@ export interface RunbookFacts {
   /** How the nightly job is sandboxed. */
   readonly sandbox: SandboxArgs;
   readonly offHost: OffHostFacts;
+  readonly telling: TellingFacts;
 }
 
 /** Renders the operations runbook of one container, Markdown. Every command is complete: typed as it stands, it works. */
@@ -36,6 +38,7 @@ export function renderRunbook(facts: RunbookFacts): string {
     drill(facts),
     byHand(facts),
     renderOffHost(facts.offHost),
+    renderTelling(facts.telling, (...words) => inContainer(facts, ...words)),
     confinement(facts),
     trouble(facts),
   ].join("\n");

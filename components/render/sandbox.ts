@@ -26,7 +26,7 @@ export interface SandboxArgs {
  *
  * Not among them: PrivateUsers=, because the group postgres would be nobody to the service.
  */
-const BASIC = `NoNewPrivileges=yes
+export const BASIC = `NoNewPrivileges=yes
 CapabilityBoundingSet=
 AmbientCapabilities=
 RestrictSUIDSGID=yes

@@ -7,6 +7,8 @@ export interface ServiceUnitArgs extends Omit<SandboxArgs, "ownAccount"> {
   readonly command: string;
   /** Time span after which a run is ended, as systemd.time(7) has it. */
   readonly timeLimit: string;
+  /** Further lines of its [Unit] section, each ended. Default none. */
+  readonly ties?: string;
 }
 
 /**
@@ -14,13 +16,13 @@ export interface ServiceUnitArgs extends Omit<SandboxArgs, "ownAccount"> {
  * that run. Its database's users come first, for the processor and for the disk.
  */
 export function renderServiceUnit(args: ServiceUnitArgs): string {
-  const { description, account, command, timeLimit } = args;
+  const { description, account, command, timeLimit, ties = "" } = args;
   return `# Managed by pulumi up (pgbackup).
 [Unit]
 Description=${description}
 After=postgresql.service network-online.target
 Wants=network-online.target
-
+${ties}
 [Service]
 Type=oneshot
 User=${account}

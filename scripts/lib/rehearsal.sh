@@ -14,6 +14,7 @@ rehearse_night() {
     if ((status)); then failed+=("'$database'"); fi
   done
   rehearse_copies
+  check_channels
   if ((${#failed[@]})); then fail "the night would fail for: ${failed[*]}. Nothing was written"; fi
   say "the night would begin: every check passed, nothing was written"
 }

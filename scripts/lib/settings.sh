@@ -4,7 +4,8 @@
 readonly SETTING_KEYS=(BACKUP_NAME BACKUP_ROLE BACKUP_DIRECTORY BACKUP_STATE BACKUP_SECRETS DATABASES RETENTION_DAYS
   S3_BUCKET S3_PREFIX S3_REGION S3_ENDPOINT S3_CA_FILE NEWEST_RECORDS COUNT_TABLES CHECKSUM_TABLES DRILL_DIRECTORY COMPRESSION
   LOCK_WAIT S3_STALL_SECONDS NAS_HOST NAS_PORT NAS_USER NAS_DIRECTORY NAS_HOST_KEY NAS_KEY_FILE NAS_RETENTION_DAYS
-  NAS_STALL_SECONDS UNREACHABLE_TARGET AGE_RECIPIENTS)
+  NAS_STALL_SECONDS UNREACHABLE_TARGET AGE_RECIPIENTS
+  BACKUP_VMID BACKUP_HOST BACKUP_COMMAND OUTCOME_SECRETS NOTIFY_COMMAND NOTIFY_MAIL METRICS_DIRECTORY NOTIFY_SECONDS)
 
 load_settings() {
   if [[ -z ${BACKUP_ENV:-} ]]; then
@@ -20,6 +21,7 @@ load_settings() {
   check_paths
   check_databases
   check_off_host
+  check_notification
 }
 
 # Root runs what this file says, so nobody else may have written it.
@@ -51,6 +53,8 @@ fill_defaults() {
   : "${BACKUP_NAME:=}" "${BACKUP_ROLE:=}" "${BACKUP_DIRECTORY:=}" "${BACKUP_STATE:=}" "${BACKUP_SECRETS:=}"
   : "${RETENTION_DAYS:=14}" "${LOCK_WAIT:=10min}" "${S3_STALL_SECONDS:=60}" "${COMPRESSION:=auto}"
   : "${S3_BUCKET:=}" "${S3_PREFIX:=}" "${S3_REGION:=us-east-1}" "${S3_ENDPOINT:=}" "${S3_CA_FILE:=}"
+  : "${BACKUP_VMID:=}" "${BACKUP_HOST:=}" "${BACKUP_COMMAND:=}" "${OUTCOME_SECRETS:=}" "${METRICS_DIRECTORY:=}"
+  : "${NOTIFY_COMMAND:=}" "${NOTIFY_MAIL:=}" "${NOTIFY_SECONDS:=20}"
   S3_ENDPOINT=${S3_ENDPOINT%/}
   DRILL_DIRECTORY=${DRILL_DIRECTORY:-$BACKUP_STATE/drill}
   : "${NAS_HOST:=}" "${NAS_PORT:=22}" "${NAS_USER:=}" "${NAS_DIRECTORY:=}" "${NAS_HOST_KEY:=}" "${NAS_KEY_FILE:=}"
@@ -140,6 +144,15 @@ check_nas() {
   require_match NAS_KEY_FILE '^/[^[:cntrl:]"]+$' "the path of a private key, e.g. '/etc/trade-show-app/nas-key'"
   require_match NAS_RETENTION_DAYS '^(0|[1-9][0-9]{0,4})$' 'a whole number of days, or 0 to remove nothing'
   require_match NAS_STALL_SECONDS '^[1-9][0-9]{0,4}$' 'a whole number of seconds, 1 or more'
+}
+
+check_notification() {
+  require_match BACKUP_VMID '^([1-9][0-9]*)?$' "the container's number on its host, e.g. '2320', or empty"
+  require_match NOTIFY_COMMAND '^(/[^[:cntrl:]]+)?$' "a program's absolute path, with arguments as typed in bash, or empty"
+  require_match NOTIFY_MAIL '^([A-Za-z0-9_][A-Za-z0-9._%+-]*(@[A-Za-z0-9.-]+)?)?$' "one mail address, or empty"
+  require_match METRICS_DIRECTORY '^(/[^[:cntrl:]]*[^/[:cntrl:]])?$' \
+    "an absolute path, e.g. '/var/lib/prometheus/node-exporter', or empty for no metrics"
+  require_match NOTIFY_SECONDS '^[1-9][0-9]{0,2}$' 'a whole number of seconds from 1 to 999'
 }
 
 # KEY PATTERN RIGHT

@@ -42,7 +42,14 @@ const RECIPIENT = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8
 const nas = { nasHost: "nas.example.lan", nasUser: "pgbackup", nasHostKey: HOST_KEY, nasPrivateKey: KEYS.private };
 
 /** What `pulumi config set --secret` was used for, unless a test says otherwise. */
-const encrypted = ["privateKey", "privateKeyPassword", "s3SecretAccessKey", "nasPrivateKey"];
+const encrypted = [
+  "privateKey",
+  "privateKeyPassword",
+  "s3SecretAccessKey",
+  "nasPrivateKey",
+  "notifyWebhook",
+  "pingUrl",
+];
 
 /** Reads settings as the engine hands them over: defaults filled in, everything as text. */
 function read(settings: Record<string, unknown> = {}, secrets: readonly string[] = encrypted) {
@@ -118,6 +125,13 @@ describe("config", () => {
         nas: undefined,
         ageRecipients: [],
         unreachableTarget: "local",
+        outcome: {
+          command: undefined,
+          mail: undefined,
+          webhook: undefined,
+          pingUrl: undefined,
+          metricsDirectory: undefined,
+        },
       },
     ]);
   });
@@ -309,6 +323,45 @@ describe("config", () => {
       assert.match(problems({ [key]: value })[0] ?? "", message);
     });
   }
+
+  it("reads whom nights are told to; a ping's URL is one container's", () => {
+    const told = {
+      notifyCommand: "/usr/local/bin/page --team 'data base'",
+      notifyMail: "ops@example.org",
+      notifyWebhook: "https://hooks.example/services/T0/B0/x",
+      pingUrl: "https://hc.example/ping/uuid",
+      metricsDirectory: "/var/lib/prometheus/node-exporter",
+    };
+    const { containers } = read({ ...told, containers: [{ vmid: 2400, databases: ["crm"], notifyMail: "root" }] });
+    const [first, second] = containers.map(({ outcome }) => outcome);
+    assert.equal(first?.command, told.notifyCommand);
+    assert.equal(first?.mail, "ops@example.org");
+    assert.ok(pulumi.Output.isInstance(first?.webhook) && pulumi.Output.isInstance(first?.pingUrl));
+    assert.equal(first?.metricsDirectory, told.metricsDirectory);
+    assert.equal(second?.command, told.notifyCommand);
+    assert.equal(second?.mail, "root");
+    assert.ok(pulumi.Output.isInstance(second?.webhook));
+    assert.equal(second?.pingUrl, undefined);
+  });
+
+  it("says what is wrong with whom nights are told to, and shows no URL", () => {
+    assert.deepEqual(
+      problems({
+        notifyCommand: "mail -s x",
+        notifyMail: "a@b, c@d",
+        notifyWebhook: "https://hooks.example/x?key=1",
+        pingUrl: "hc.example",
+        metricsDirectory: "/var",
+      }).sort(),
+      [
+        'project:metricsDirectory is "/var"; right would be an absolute path at least two levels deep, of letters, digits, . _ - and /, without a trailing /.',
+        'project:notifyCommand is "mail -s x"; right would be the absolute path of a program in the container, with its arguments.',
+        'project:notifyMail is "a@b, c@d"; right would be one mail address, e.g. ops@example.org.',
+        'project:notifyWebhook is "(not shown: it is a secret)"; right would be an http or https URL without quotes, ? and #.',
+        'project:pingUrl is "(not shown: it is a secret)"; right would be an http or https URL without quotes, ? and #.',
+      ],
+    );
+  });
 
   it("never shows a secret", () => {
     const [line = ""] = problems({ privateKey: "hunter2" });

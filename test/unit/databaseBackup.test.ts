@@ -26,6 +26,7 @@ const settings: ContainerSettings = {
   newestRecords: [],
   s3Prefix: "ct2320/",
   ageRecipients: [],
+  outcome: {},
   unreachableTarget: "local",
 };
 
@@ -230,6 +231,49 @@ describe("DatabaseBackup", () => {
       commands(off).filter(({ name }) => /drill\.(service|timer)$/.test(name)),
       [],
     );
+  });
+
+  it("declares what tells of a night, where there is something to tell, and keeps its URLs to one file", async () => {
+    const outcome = {
+      command: "/usr/local/bin/page --team db",
+      mail: "ops@example.org",
+      webhook: pulumi.secret("https://hooks.example/the-hook"),
+      pingUrl: pulumi.secret("https://ping.example/the-ping"),
+      metricsDirectory: "/var/lib/prometheus/node-exporter",
+    };
+    const told = commands(
+      await declare(() => new DatabaseBackup("ct2320", { settings: { ...settings, outcome }, knowledge })),
+    );
+    const before = commands(await declare(() => new DatabaseBackup("ct2320", { settings, knowledge })));
+    const names = (all: readonly Declared[]) => all.map(({ name }) => name.replace("ct2320:", ""));
+    assert.deepEqual(
+      names(told)
+        .filter((name) => !names(before).includes(name))
+        .sort(),
+      [
+        "/etc/trade-show-app/outcome-secrets.env",
+        "/var/lib/prometheus/node-exporter",
+        "trade-show-db-backup-failed.service",
+        "trade-show-db-backup-started.service",
+        "trade-show-db-backup-succeeded.service",
+      ],
+    );
+    const withUrls = told.filter(({ inputs }) => /the-hook|the-ping/.test(JSON.stringify(inputs)));
+    assert.deepEqual(names(withUrls), ["/etc/trade-show-app/outcome-secrets.env"]);
+    assert.doesNotMatch(String(withUrls[0]?.inputs.create) + String(withUrls[0]?.inputs.delete), /the-hook|the-ping/);
+    const packages = told.find(({ name }) => name === "ct2320:packages");
+    assert.match(String(packages?.inputs.create), / \/usr\/local\/bin\/page= sendmail=$/);
+    const environment = String(told.find(({ name }) => name.endsWith("/backup.env"))?.inputs.stdin);
+    for (const line of [
+      "BACKUP_HOST='pve'",
+      "BACKUP_VMID='2320'",
+      "BACKUP_COMMAND='/usr/local/bin/trade-show-db-backup.sh'",
+      "NOTIFY_COMMAND='/usr/local/bin/page --team db'",
+      "NOTIFY_MAIL='ops@example.org'",
+      "METRICS_DIRECTORY='/var/lib/prometheus/node-exporter'",
+      "OUTCOME_SECRETS='/etc/trade-show-app/outcome-secrets.env'",
+    ])
+      assert.ok(environment.split("\n").includes(line), line);
   });
 
   it("leaves out the parts of a bucket that a server does not know", async () => {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { renderEnvironment } from "../../components/render/environment";
 import { renderLauncher } from "../../components/render/launcher";
+import { renderOutcomeUnit, renderStartedUnit, renderTies } from "../../components/render/outcomeUnits";
 import { renderRoleSql } from "../../components/render/roleSql";
 import { renderRunbook, type RunbookFacts } from "../../components/render/runbook";
 import { describeSandbox, renderSandbox } from "../../components/render/sandbox";
@@ -101,6 +102,64 @@ WantedBy=timers.target
     assert.deepEqual(describe("basic", "nas"), ["**Not enforced** here", "**Not enforced**"]);
   });
 
+  describe("units of what came of a night", () => {
+    const unit = { account: "a", settings: "/etc/app/backup.env", program: "/lib/outcome.sh" };
+
+    it("tell after the ping of the start, with the journal and without a mount", () => {
+      const text = renderOutcomeUnit({ ...unit, after: "n-started.service", mail: false });
+      assert.ok(
+        text.startsWith(`# Managed by pulumi up (pgbackup).
+[Unit]
+Description=What came of the backup, for people and monitoring
+After=n-started.service
+# However often a backup fails, each is told.
+StartLimitIntervalSec=0
+
+[Service]
+Type=oneshot
+User=a
+Group=a
+TimeoutStartSec=5min
+Environment=BACKUP_ENV=/etc/app/backup.env
+ExecStart=/lib/outcome.sh ended
+SupplementaryGroups=systemd-journal
+
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+`),
+        text,
+      );
+      const started = renderStartedUnit(unit);
+      assert.match(started, /^ExecStart=\/lib\/outcome\.sh started$/m);
+      assert.doesNotMatch(started, /systemd-journal|^After=/m);
+      for (const each of [text, started])
+        assert.doesNotMatch(each, /^(Protect(?!Clock|Hostname)\w+|Private\w+|ReadWritePaths)=/m);
+    });
+
+    it("let sendmail gain the mail system's privileges only where mail is sent", () => {
+      const text = renderOutcomeUnit({ ...unit, mail: true });
+      // Each of these would set no_new_privs for an account that is not root.
+      assert.doesNotMatch(text, /^(NoNewPrivileges|Restrict\w+|SystemCall\w+|LockPersonality|Memory\w+|After)=/m);
+      assert.match(text, /^CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_SETGID CAP_SETUID$/m);
+    });
+
+    it("are tied to the service that is told of", () => {
+      const ties = renderTies({ started: "s.service", failed: "f.service", succeeded: "g.service" });
+      assert.equal(ties, "Wants=s.service\nOnFailure=f.service\nOnSuccess=g.service\n");
+      assert.equal(renderTies({}), "");
+      const args = {
+        description: "d",
+        account: "a",
+        command: "/c",
+        writable: ["/w"],
+        sandbox: "full" as const,
+        hosts: [],
+        timeLimit: "12h",
+      };
+      assert.match(renderServiceUnit({ ...args, ties }), /online\.target\nWants=s\.service\n(.*\n){2}\n\[Service\]/);
+    });
+  });
+
   it("SQL with every name quoted", () => {
     const sql = renderRoleSql({ role: "r-1", connectionLimit: 7, databases: ["a b", "$(x);"] });
     assert.match(sql, /^GRANT CONNECT ON DATABASE "a b" TO "r-1";$/m);
@@ -122,6 +181,7 @@ WantedBy=timers.target
     retentionDays: 14,
     sandbox: { sandbox: "full", writable: ["/var/backups/trade-show-app"], hosts: [], ownAccount: true },
     offHost: { ageRecipients: [] },
+    telling: { webhook: false, ping: false },
   };
 
   it("a runbook with the operators' own commands", () => {
@@ -190,5 +250,18 @@ WantedBy=timers.target
     ]) {
       assert.ok(lines.includes(line), line);
     }
+  });
+
+  it("a runbook that says who is told, and that nobody is", () => {
+    const nobody = renderRunbook(facts);
+    assert.match(nobody, /\*\*Nobody is told when a night fails\*\*: set `notifyMail`/);
+    assert.match(nobody, /\*\*Nobody misses a night that never began\*\*/);
+    assert.doesNotMatch(nobody, /Do messages arrive/);
+    const telling = { unit: "o.service", mail: "ops@example.org", webhook: true, ping: true, metricsDirectory: "/m/e" };
+    const runbook = renderRunbook({ ...facts, telling });
+    assert.match(runbook, /is told by mail to ops@example\.org, the webhook; so is the first good one/);
+    assert.match(runbook, /Metrics for node_exporter are in \/m\/e,/);
+    assert.ok(runbook.split("\n").includes("    pct exec 2320 -- systemctl start o.service"));
+    assert.doesNotMatch(runbook, /Nobody/);
   });
 });

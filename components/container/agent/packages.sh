@@ -1,4 +1,5 @@
-# packages COMMAND=PACKAGE…: commands that must be there; the package is installed where the command is missing
+# packages COMMAND=PACKAGE…: commands that must be there; the package is installed where the command is missing. Without
+# a package, somebody else has to install it.
 
 observe_packages() {
   local pair
@@ -10,7 +11,10 @@ observe_packages() {
 apply_packages() { # CONTENT-FILE COMMAND=PACKAGE…
   local pair missing=()
   for pair in "${@:2}"; do
-    command -v -- "${pair%%=*}" >/dev/null || missing+=("${pair#*=}")
+    command -v -- "${pair%%=*}" >/dev/null && continue
+    [[ -n ${pair#*=} ]] ||
+      fail "${pair%%=*}: there is no such program in the container. Install what brings it there, then run again."
+    missing+=("${pair#*=}")
   done
   if ((${#missing[@]} > 0)); then
     { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >&2 ||

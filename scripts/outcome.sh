@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# shellcheck source-path=SCRIPTDIR
+#
+# Tells what came of a night. systemd starts it once the backup's service has ended, however that was: a night that was
+# killed could tell nothing itself.
+set -Eeuo pipefail
+shopt -s inherit_errexit
+export LC_ALL=C
+umask 0027
+
+script=$(readlink -f -- "${BASH_SOURCE[0]}")
+library=${script%/*}/lib
+# shellcheck source=lib/log.sh
+source "$library/log.sh"
+# shellcheck source=lib/settings.sh
+source "$library/settings.sh"
+# shellcheck source=lib/account.sh
+source "$library/account.sh"
+# shellcheck source=lib/names.sh
+source "$library/names.sh"
+# shellcheck source=lib/manifest.sh
+source "$library/manifest.sh"
+# shellcheck source=lib/outcome/settings.sh
+source "$library/outcome/settings.sh"
+# shellcheck source=lib/outcome/night.sh
+source "$library/outcome/night.sh"
+# shellcheck source=lib/outcome/text.sh
+source "$library/outcome/text.sh"
+# shellcheck source=lib/outcome/channels.sh
+source "$library/outcome/channels.sh"
+# shellcheck source=lib/outcome/metrics.sh
+source "$library/outcome/metrics.sh"
+
+print_help() {
+  cat <<'HELP'
+Usage: outcome.sh started | ended | --help
+
+Run by systemd. Settings: the file that BACKUP_ENV names, and the secrets file that OUTCOME_SECRETS names in there.
+
+  started   pings PING_URL/start
+  ended     of the unit that MONITOR_UNIT and the like describe (systemd.exec(5)): keeps a record of it, writes the
+            metrics, pings PING_URL or PING_URL/fail, and tells people of a failure, and of the first success after
+            one, by NOTIFY_COMMAND, NOTIFY_MAIL and NOTIFY_WEBHOOK. Without MONITOR_UNIT: sends all of them a test
+  --help    this text
+
+Exit status: 0 everybody was told; 1 somebody was not, or metrics or record could not be written (the lines say what);
+2 wrong usage. A ping that fails is a warning only: its receiver notices.
+HELP
+}
+
+main() {
+  FAILED=()
+  case ${1:-} in
+    --help | -h) print_help ;;
+    started)
+      load_outcome_settings
+      ping_receiver /start
+      ;;
+    ended) tell_outcome ;;
+    *) refuse_usage "'${1:-}' is none of started, ended and --help" ;;
+  esac
+}
+
+tell_outcome() {
+  load_outcome_settings
+  if [[ -z ${MONITOR_UNIT:-} ]]; then
+    EVENT='test'
+  else
+    learn_night
+    run_part 'the record' write_record
+    if [[ -n $METRICS_DIRECTORY ]]; then run_part 'the metrics' write_metrics; fi
+  fi
+  compose_text
+  case $EVENT in
+    succeeded) ping_receiver '' ;;
+    recovered) ping_receiver '' && tell_everybody ;;
+    failed) ping_receiver /fail && tell_everybody ;;
+    test) tell_everybody ;;
+  esac
+  if ((${#FAILED[@]})); then fail "not everything was told or kept: ${FAILED[*]} failed"; fi
+}
+
+# In a process of its own: the failure of one part is not the end of the others.
+run_part() {
+  local title=$1 status=0
+  shift
+  "$@" &
+  wait "$!" || status=$?
+  if ((status)); then FAILED+=("$title"); fi
+}
+
+trap 'exit "$(visible_status "$?")"' EXIT
+
+main "$@"
