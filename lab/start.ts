@@ -10,7 +10,7 @@ import { Lab } from "./lab";
 import { repository } from "./places";
 import { preparationLog, prepareEngine } from "./prepare";
 import { pythonEnvironment, pythonEnvironmentIsCached } from "./pythonEnvironment";
-import { labFacts, settingsFor } from "./settings";
+import { labFacts, nasFacts, settingsFor } from "./settings";
 import type { LabStack } from "./stack";
 import { doSteps, StepError } from "./steps";
 
@@ -33,6 +33,7 @@ const heading = ` Settings of the quick start. Change one, for example the sched
 interface Found {
   dump: string;
   copies: string[];
+  copiesOnNas: string[];
   verification: string;
   runbook: string;
 }
@@ -78,7 +79,7 @@ export async function start(again: (lab: Lab, args: readonly string[]) => Promis
 function startStack(lab: Lab): LabStack {
   const fresh = !fs.existsSync(settingsFile);
   const settings = fresh ? { ...settingsFor(lab, vmid), schedule: "*-*-* 02:00:00" } : labFacts(lab);
-  return lab.stack("lab", settings, { directory: repository, heading });
+  return lab.stack("lab", { ...settings, ...nasFacts(lab) }, { directory: repository, heading });
 }
 
 /** `npm run lab -- preview | up | destroy`: the engine on the quick start's stack. */
@@ -96,7 +97,7 @@ export async function operateOnStart(lab: Lab, verb: "preview" | "up" | "destroy
 }
 
 async function startInside(lab: Lab): Promise<void> {
-  const found: Found = { dump: "", copies: [], verification: "", runbook: "" };
+  const found: Found = { dump: "", copies: [], copiesOnNas: [], verification: "", runbook: "" };
   const started = Date.now();
   const engineLog = preparationLog("engine");
   const registries =
@@ -133,11 +134,11 @@ async function startInside(lab: Lab): Promise<void> {
       },
     ],
     {
-      title: "Host and S3 server",
+      title: "Host, S3 server and NAS",
       advice: `Look into ${path.join(lab.directory, "log")}.`,
       work: async () => {
         await Lab.up(startName);
-        return `ssh ${lab.host.user}@${lab.host.address}, ${lab.s3.endpoint}`;
+        return `ssh ${lab.host.user}@${lab.host.address}, ${lab.s3.endpoint}, rsync ${lab.nas.address}`;
       },
     },
     {
@@ -182,11 +183,13 @@ async function startInside(lab: Lab): Promise<void> {
       },
     },
     {
-      title: "Find the copy in S3",
+      title: "Find the copies in S3 and on the NAS",
       advice: look,
       work: async (context) => {
-        context.copies = await copiesInS3(lab, path.basename(context.dump));
-        return context.copies.map((copy) => path.basename(copy)).join(", ");
+        const dump = path.basename(context.dump);
+        context.copies = await copiesInS3(lab, dump);
+        context.copiesOnNas = copiesOnNas(lab, dump);
+        return `${dump} with its manifest in both`;
       },
     },
     {
@@ -251,6 +254,17 @@ async function copiesInS3(lab: Lab, dump: string): Promise<string[]> {
   );
 }
 
+/** Paths of a dump and its manifest on the NAS, as its account sees them. @throws if one is missing, or is empty */
+function copiesOnNas(lab: Lab, dump: string): string[] {
+  const directory = `/ct${vmid}`;
+  const files = lab.nas.list(directory);
+  return [dump, `${dump}.json`].map((file) => {
+    if (!files.includes(file)) throw new Error(`The NAS has no ${file} in ${directory}. It has: ${files.join(", ")}`);
+    if (fs.statSync(lab.nas.file(directory, file)).size === 0) throw new Error(`${file} on the NAS is empty.`);
+    return `${directory}/${file}`;
+  });
+}
+
 function summary(lab: Lab, found: Found, seconds: number): string {
   const { command, aws } = lab.plugins;
   return `
@@ -263,12 +277,13 @@ What stands where
   container  ${vmid}, with ${database}, its scheduled backup, and ${restored} restored from it
   dump       ${found.dump} in the container
   off-host   ${found.copies.join(", ")} on ${lab.s3.endpoint}
+             ${found.copiesOnNas.join(", ")} on the NAS ${lab.nas.address} (${lab.nas.directory})
   settings   ${settingsFile}
   plugins    command: ${command}, aws: ${aws}
 
 What was proved, in ${Math.round(seconds)} s
-  this package's index.ts was deployed by the Pulumi engine, the systemd service made a dump and put it off-host,
-  and that dump was restored into an empty database and verified.
+  this package's index.ts was deployed by the Pulumi engine, the systemd service made a dump and put it off-host, in
+  S3 and on a NAS, and that dump was restored into an empty database and verified.
 
 Where to look next
   npm run lab -- shell          a shell beside the host: pct list, pct exec ${vmid} -- systemctl list-timers

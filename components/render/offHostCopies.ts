@@ -102,7 +102,7 @@ The private keys are neither in the container nor on its host. On a machine that
 
 function renderNasSetup(nas: NasFacts): string {
   const { user, directory, publicKey, keyFile, retentionDays } = nas;
-  const options = retentionDays === 0 ? " -wo -no-del -no-overwrite" : "";
+  const appendOnly = retentionDays === 0;
   return `## Setting the NAS up
 
 Once, by its administrator: an account that may do nothing but rsync into one directory, here /srv/pgbackup, as which
@@ -113,6 +113,12 @@ it then sees \`/\`.
 
 In ~${user}/.ssh/authorized_keys, one line (\`rrsync\` comes with rsync; the key is the public half of ${keyFile}):
 
-    command="rrsync -no-lock${options} /srv/pgbackup",restrict ${publicKey}
-`;
+    command="rrsync -no-lock${appendOnly ? " -wo -no-del" : ""} /srv/pgbackup",restrict ${publicKey}
+${
+  appendOnly
+    ? `
+With it the container can neither read nor remove what is there. It could still overwrite: let the NAS take snapshots.
+`
+    : ""
+}`;
 }

@@ -246,7 +246,7 @@ CapabilityBoundingSet=
       "    age1one",
       "    age1two",
       "    age --decrypt --identity <private key file> --output <file>.dump <file>.dump.age",
-      '    command="rrsync -no-lock -wo -no-del -no-overwrite /srv/pgbackup",restrict ssh-ed25519 BBBB',
+      '    command="rrsync -no-lock -wo -no-del /srv/pgbackup",restrict ssh-ed25519 BBBB',
     ]) {
       assert.ok(lines.includes(line), line);
     }
