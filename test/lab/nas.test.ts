@@ -1,8 +1,11 @@
-/** Copies on a NAS. */
+/** Copies on a NAS, and copies that only a private key held elsewhere can read. */
 import * as assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import * as fs from "node:fs";
-import { ListObjectsV2Command } from "@aws-sdk/client-s3";
+import * as os from "node:os";
+import * as path from "node:path";
+import { GetObjectCommand, ListObjectsV2Command } from "@aws-sdk/client-s3";
+import { run } from "../../lab/command";
 import type { Lab } from "../../lab/lab";
 import { nasFacts } from "../../lab/settings";
 import { changed, Deployment } from "./deployment";
@@ -95,6 +98,49 @@ describe("copies on a NAS", function () {
     });
   });
 
+  describe("encrypted to an age recipient", () => {
+    let home: string;
+    let dump: string;
+
+    before(async () => {
+      home = fs.mkdtempSync(path.join(os.tmpdir(), "pgbackup-nas-test-"));
+      await run(["age-keygen", "-o", path.join(home, "key.txt")]);
+      const { stdout } = await run(["age-keygen", "-y", path.join(home, "key.txt")]);
+      await deployment.stack.setConfig("ageRecipients", [stdout.trim()]);
+      assert.deepEqual(changed(await deployment.stack.up()), [
+        "update /etc/trade-show-app/backup.env",
+        "update packages",
+      ]);
+      dump = await backUp();
+    });
+
+    after(() => fs.rmSync(home, { recursive: true }));
+
+    it("are unreadable on the NAS and in the bucket, and named .age", async () => {
+      for (const files of [copies(), await inBucket()]) {
+        assert.deepEqual(
+          files.filter((file) => file.startsWith(dump)),
+          [`${dump}.age`, `${dump}.json`],
+        );
+      }
+      for (const copy of [onNas(`${dump}.age`), await fromBucket(`${dump}.age`)]) {
+        assert.match(copy.subarray(0, 22).toString("latin1"), /^age-encryption\.org\/v1\n/);
+        assert.ok(!copy.includes("PGDMP"));
+      }
+    });
+
+    it("are the dump again by the runbook's command, with the private key that stayed outside", async () => {
+      const [command = ""] = await runbook(/^ {4}(age --decrypt .*)$/gm);
+      for (const copy of [onNas(`${dump}.age`), await fromBucket(`${dump}.age`)]) {
+        fs.writeFileSync(path.join(home, `${dump}.age`), copy);
+        const line = command.replaceAll("<file>.dump", dump).replace("<private key file>", "key.txt");
+        await run(["bash", "-euc", line], { cwd: home });
+        assert.equal(sha256(fs.readFileSync(path.join(home, dump))), await sumOf(dump));
+        fs.rmSync(path.join(home, dump));
+      }
+    });
+  });
+
   // In a group of its own, because mocha runs the groups last.
   describe("without the setting", () => {
     it("are no more: the key leaves the container, and the bucket alone gets the next night", async () => {
@@ -157,6 +203,12 @@ describe("copies on a NAS", function () {
     const Prefix = `ct${vmid}/`;
     const { Contents = [] } = await lab.s3.client().send(new ListObjectsV2Command({ Bucket: deployment.bucket }));
     return Contents.map(({ Key = "" }) => Key.replace(Prefix, "")).sort();
+  }
+
+  async function fromBucket(file: string): Promise<Buffer> {
+    const object = { Bucket: deployment.bucket, Key: `ct${vmid}/${file}` };
+    const { Body } = await lab.s3.client().send(new GetObjectCommand(object));
+    return Buffer.from((await Body?.transformToByteArray()) ?? []);
   }
 
   /** Names of the files on the NAS, without the one that each night tries whether it may write there. */
