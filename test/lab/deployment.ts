@@ -1,5 +1,6 @@
 /** A container with the sample database and a stack that backs it up, for one file of tests. */
 import * as assert from "node:assert/strict";
+import * as fs from "node:fs";
 import { DeleteBucketCommand, DeleteObjectCommand, ListObjectVersionsCommand } from "@aws-sdk/client-s3";
 import { Lab } from "../../lab/lab";
 import { settingsFor, type Settings } from "../../lab/settings";
@@ -30,6 +31,7 @@ export class Deployment {
     await stack.cancel(); // what a run that was cut off has left
     await stack.forget();
     await removeBucket(lab, String(given.s3Bucket));
+    removeFromNas(lab, vmid);
     return new Deployment(lab, vmid, stack);
   }
 
@@ -37,6 +39,7 @@ export class Deployment {
   async remove(): Promise<void> {
     await this.lab.destroyContainer(this.vmid);
     await removeBucket(this.lab, this.bucket);
+    removeFromNas(this.lab, this.vmid);
     await this.stack.forget();
   }
 
@@ -75,6 +78,10 @@ export class Deployment {
   async expectClean(): Promise<void> {
     await this.stack.preview({ expectNoChanges: true });
   }
+}
+
+function removeFromNas(lab: Lab, vmid: number): void {
+  fs.rmSync(lab.nas.file(`ct${vmid}`), { recursive: true, force: true });
 }
 
 async function removeBucket(lab: Lab, Bucket: string): Promise<void> {

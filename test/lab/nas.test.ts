@@ -26,14 +26,10 @@ describe("copies on a NAS", function () {
   before(async () => {
     deployment = await Deployment.create(vmid, { settings: nasFacts });
     lab = deployment.lab;
-    fs.rmSync(lab.nas.file(directory), { recursive: true, force: true });
     await deployment.stack.up();
   });
 
-  after(async () => {
-    await deployment.remove();
-    fs.rmSync(lab.nas.file(directory), { recursive: true, force: true });
-  });
+  after(() => deployment.remove());
 
   it("are declared so that the next preview is clean", () => deployment.expectClean());
 
