@@ -121,13 +121,13 @@ Restores the newest dump of every database with its roles into a scratch server,
 of its own, proves it like a restore, measures how long that took, and throws it away. It proves that the dumps of this
 container can be restored by this version of PostgreSQL; not that the off-host copies can. ${when}
 
-What the last one said, and how long a recovery takes; every report is kept 90 days:
-
-    ${inContainer(facts, commands.drill, "--report")}
-
 One now:
 
     ${inContainer(facts, ...start)}
+
+What the last one said, and how long a recovery takes; every report is kept 90 days:
+
+    ${inContainer(facts, commands.drill, "--report")}
 `;
 }
 

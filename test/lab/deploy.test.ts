@@ -241,6 +241,8 @@ describe("deployment", function () {
         async (line) =>
           reports(line.replace("<file>", await newestDump(database)), "is whole, read through to its end"),
       ],
+      [/systemctl start trade-show-db-drill\.service$/, async (line) => void (await deployment.type(line))],
+      [/-drill\.sh --report$/, (line) => says(line, `${database}: restored and proved in`)],
       [/-restore\.sh latest --database \S+ --new \S+$/, restoresBeside],
       [/-restore\.sh latest --database \S+ --into \S+$/, restoresOver],
       [/-verify\.sh --database \S+ --manifest \S+\/<name>\.dump\.json$/, verifies],
@@ -375,6 +377,8 @@ describe("deployment", function () {
             `delete trade-show-db-${verb}.${type}`,
           ]),
         ),
+        "create audit-/usr/local/bin/expense-db-backup.sh",
+        "delete audit-/usr/local/bin/trade-show-db-backup.sh",
         "update /etc/trade-show-app/backup.env",
       ].sort();
       assert.deepEqual(changed(await deployment.stack.preview()), expected);
