@@ -20,7 +20,8 @@ const setAside = "/var/lib/pgbackup/set-aside";
 /** Everything declared in the container, by its name in a preview. */
 const artefacts = [
   ...[config, `${config}/backup-secrets.env`, `${config}/backup.env`, `${config}/s3-ca.pem`],
-  ...["backup", "restore", "verify"].map(command),
+  ...["backup", "restore", "verify", "drill"].map(command),
+  ...["trade-show-db-drill.service", "trade-show-db-drill.timer"],
   ...[agent, library, dumps, "/var/lib/trade-show-db", `account-${role}`, `role-${role}`, "packages", service, timer],
   `audit-${command("backup")}`,
 ];

@@ -90,6 +90,8 @@ describe("interrupted", function () {
           `create role-trade_show_backup_prod`,
           `create ${service}`,
           `create ${timer}`,
+          "create trade-show-db-drill.service",
+          "create trade-show-db-drill.timer",
         ],
       );
       await deployed.expectClean();

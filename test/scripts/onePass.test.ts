@@ -281,6 +281,17 @@ describe("copies to S3 while the dump is written", function () {
     assert.ok(!stored().includes(`${site.dumpFiles[0] ?? ""}.json`));
   });
 
+  it("copies that a lost ledger knows nothing of are put again by the next night", async () => {
+    await makeSite(["shop"]);
+    assert.equal((await site.run("backup.sh")).code, 0);
+    const first = stored();
+    fs.rmSync(path.join(site.state, "off-host"), { recursive: true });
+    const night = await site.run("backup.sh");
+    assert.equal(night.code, 0, night.stderr);
+    assert.deepEqual(stored(), site.files);
+    assert.ok(first.every((each) => stored().includes(each)));
+  });
+
   it("what may have got through before is put again; a server without If-None-Match does as well", async () => {
     await makeSite(["shop"]);
     s3.fault = { kind: "lose", match: /PUT \S+\.dump$/ };

@@ -44,7 +44,7 @@ name_s3() {
 s3_send() {
   local database=$1 file=$2 source=$3 key=$S3_PREFIX$4 number=1 size
   S3_DATABASE=$database S3_FILE=$file
-  read_earlier_attempt
+  read_earlier_attempt "$source"
   : >"$COPY_WORK/parts"
   open_content "$source"
   cut_part "$number"
@@ -157,10 +157,12 @@ put_object() {
   check_stored "$key" "$sha256"
 }
 
-# What an attempt that failed, or was cut off, may have left: parts, which go; or even the object.
+# What an attempt that failed, or was cut off, may have left: parts, which go; or even the object. A dump that stands
+# here from an earlier night may have been copied before the ledger was lost, or before the job got another name.
 read_earlier_attempt() {
-  # shellcheck disable=SC2034 # read by s3.sh
   S3_PERHAPS=$(read_ledger s3 "$S3_FILE" .perhaps)
+  # shellcheck disable=SC2034 # read by s3.sh
+  if [[ $1 == "$BACKUP_DIRECTORY/$S3_FILE" ]]; then S3_PERHAPS=true; fi
   s3_clear "$S3_FILE"
 }
 
