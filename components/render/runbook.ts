@@ -174,5 +174,8 @@ function trouble(facts: RunbookFacts): string {
     pulumi preview        # says in words what was changed in the container
     pulumi up             # puts it back
     ${inContainer(facts, "systemctl status", facts.service, facts.timer)}
+
+To take all of this down but the data: \`npm run destroy\` where the stack is. Plain \`pulumi destroy\` refuses, because the
+off-host copies are protected; do not unprotect them, as its message offers.
 `;
 }

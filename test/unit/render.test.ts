@@ -194,6 +194,7 @@ CapabilityBoundingSet=
       assert.ok(runbook.split("\n").includes(`    ${line}`), line);
     }
     assert.match(runbook, /There is no off-host copy/);
+    assert.match(runbook, /`npm run destroy` where the stack is\. Plain `pulumi destroy` refuses/);
   });
 
   it("a runbook of several databases, whose dumps by hand are several files within one second too", () => {
