@@ -4,7 +4,7 @@
  *   unit     pure functions and the program's own logic
  *   scripts  what runs in the container, against a real PostgreSQL
  *   lab      everything, through the real engine, on two Proxmox hosts in miniature side by side, each with half of the
- *            files. PGBACKUP_LAB names the first lab, "test" by default; the other is "<first>-2"
+ *            files. PGBACKUP_LAB names the first lab, "test" by default; the other is "<first>2"
  */
 import { spawn } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -49,7 +49,7 @@ const floors: Readonly<Record<string, readonly Runner[]>> = {
   unit: [mocha(testFiles("unit"))],
   scripts: [[...lab, "prepared", "--", ...mocha(testFiles("scripts"))]],
   lab: halve(testFiles("lab")).map((files, index) => [
-    ...[...lab, "exec", index === 0 ? labName : `${labName}-${index + 1}`, "--"],
+    ...[...lab, "exec", index === 0 ? labName : `${labName}${index + 1}`, "--"],
     ...mocha(files),
   ]),
 };
