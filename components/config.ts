@@ -7,6 +7,8 @@ import {
   databaseName,
   HOST,
   HOST_RIGHT,
+  PATH,
+  PATH_RIGHT,
   hostKeyProblem,
   recipientProblem,
   USER,
@@ -209,10 +211,6 @@ function readJumpHost(reader: SettingsReader): JumpHost | undefined {
   jump.refuseUnread();
   return jumpHost;
 }
-
-const SEGMENT = "[A-Za-z0-9_-][A-Za-z0-9._-]*";
-const PATH = new RegExp(`^/${SEGMENT}(/${SEGMENT})+$`);
-const PATH_RIGHT = "an absolute path at least two levels deep, of letters, digits, . _ - and /, without a trailing /";
 
 function readPath(reader: SettingsReader, key: string): string {
   return reader.text(key, PATH, PATH_RIGHT);

@@ -81,6 +81,7 @@ export class DatabaseBackup extends pulumi.ComponentResource {
       },
       parent,
     );
+    const installed = [...directories.artefacts, ...environment.artefacts, ...script.artefacts];
     const outcome = new BackupOutcome(
       name,
       {
@@ -93,11 +94,7 @@ export class DatabaseBackup extends pulumi.ComponentResource {
       },
       parent,
     );
-    backupRole.declareAudit(script.commands.backup, [
-      ...directories.artefacts,
-      ...environment.artefacts,
-      ...script.artefacts,
-    ]);
+    backupRole.declareAudit(script.commands.backup, installed);
     const writable = [backupDirectory, stateDirectory];
     const hosts = listHosts(settings, offHost);
     const schedule = new BackupSchedule(
@@ -110,13 +107,7 @@ export class DatabaseBackup extends pulumi.ComponentResource {
         writable,
         hosts,
         ...outcome.units,
-        after: [
-          backupRole.role,
-          ...directories.artefacts,
-          ...environment.artefacts,
-          ...script.artefacts,
-          ...outcome.artefacts,
-        ],
+        after: [backupRole.role, ...installed, ...outcome.artefacts],
       },
       parent,
     );
@@ -137,7 +128,7 @@ export class DatabaseBackup extends pulumi.ComponentResource {
               hidden: ["/run/postgresql", secretsPath(configDirectory), nasKeyPath(configDirectory)],
               memory,
               calendar,
-              after: [...directories.artefacts, ...environment.artefacts, ...script.artefacts],
+              after: installed,
             },
             parent,
           );

@@ -1,5 +1,15 @@
 import * as pulumi from "@pulumi/pulumi";
-import { HOST, HOST_RIGHT, hostKeyProblem, publicKeyOf, unattendedKeyProblem, USER, USER_RIGHT } from "./settingChecks";
+import {
+  DIRECTORY,
+  DIRECTORY_RIGHT,
+  HOST,
+  HOST_RIGHT,
+  hostKeyProblem,
+  publicKeyOf,
+  unattendedKeyProblem,
+  USER,
+  USER_RIGHT,
+} from "./settingChecks";
 import type { SettingsReader } from "./settingsReader";
 
 /** A NAS that a container's copies go to, by rsync over SSH. */
@@ -28,14 +38,7 @@ export function readNas(reader: SettingsReader, vmid: number): NasSettings | und
     nasHostKey: reader.optional("nasHostKey", hostKeyProblem),
     nasPrivateKey: reader.optionalSecret("nasPrivateKey", unattendedKeyProblem),
   };
-  const segment = "[A-Za-z0-9_-][A-Za-z0-9._-]*";
-  const directory = reader
-    .own("nasDirectory")
-    .optionalText(
-      "nasDirectory",
-      new RegExp(`^(/${segment})+$`),
-      "an absolute path of letters, digits, . _ - and /, without a trailing /",
-    );
+  const directory = reader.own("nasDirectory").optionalText("nasDirectory", DIRECTORY, DIRECTORY_RIGHT);
   const retentionDays = reader.integer("nasRetentionDays", 0, 36_500);
   if (host === undefined) return undefined;
   for (const [key, value] of Object.entries(given)) {

@@ -1,4 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
+import { PATH, PATH_RIGHT } from "./settingChecks";
 import { matches, type SettingsReader } from "./settingsReader";
 
 /** Who is told what came of a container's nights, and how. Nobody where nothing is set. */
@@ -26,7 +27,6 @@ export function readOutcome(reader: SettingsReader): OutcomeSettings {
   const webhook = reader.optionalSecret("notifyWebhook", URL);
   // A check misses one container: two that ping the same would hide each other's silence.
   const pingUrl = reader.own("pingUrl").optionalSecret("pingUrl", URL);
-  const segment = "[A-Za-z0-9_-][A-Za-z0-9._-]*";
   return {
     command: reader.optionalText(
       "notifyCommand",
@@ -40,11 +40,7 @@ export function readOutcome(reader: SettingsReader): OutcomeSettings {
     ),
     webhook: webhook === undefined ? undefined : pulumi.secret(webhook),
     pingUrl: pingUrl === undefined ? undefined : pulumi.secret(pingUrl),
-    metricsDirectory: reader.optionalText(
-      "metricsDirectory",
-      new RegExp(`^/${segment}(/${segment})+$`),
-      "an absolute path at least two levels deep, of letters, digits, . _ - and /, without a trailing /",
-    ),
+    metricsDirectory: reader.optionalText("metricsDirectory", PATH, PATH_RIGHT),
   };
 }
 

@@ -7,6 +7,15 @@ export const HOST_RIGHT = "a host name or an IP address";
 export const USER = /^[a-z_][a-z0-9_.-]*$/;
 export const USER_RIGHT = "a user name, e.g. root";
 
+const SEGMENT = "[A-Za-z0-9_-][A-Za-z0-9._-]*";
+/** An absolute path at least one level deep. */
+export const DIRECTORY = new RegExp(`^(/${SEGMENT})+$`);
+export const DIRECTORY_RIGHT = "an absolute path of letters, digits, . _ - and /, without a trailing /";
+/** An absolute path at least two levels deep. */
+export const PATH = new RegExp(`^/${SEGMENT}(/${SEGMENT})+$`);
+export const PATH_RIGHT =
+  "an absolute path at least two levels deep, of letters, digits, . _ - and /, without a trailing /";
+
 /** What is wrong with a pinned host key; undefined where nothing is. */
 export function hostKeyProblem(value: string): string | undefined {
   const right = "the public key the host shows, e.g. `ssh-ed25519 AAAA…`, from /etc/ssh/ssh_host_*_key.pub there";
