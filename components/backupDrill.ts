@@ -1,6 +1,7 @@
 import * as pulumi from "@pulumi/pulumi";
-import { type Container, directory, systemdUnit } from "./container";
-import { renderDrillUnit, renderTimerUnit } from "./render/units";
+import { type Container, directory } from "./container";
+import { renderDrillUnit } from "./render/units";
+import { declareTimedService } from "./timedService";
 
 export interface BackupDrillArgs {
   readonly container: Container;
@@ -49,17 +50,11 @@ export class BackupDrill extends pulumi.ComponentResource {
       hosts: [],
       sandbox: container.sandbox,
     });
-    const service = container.declare(systemdUnit({ unit: this.service, content, wanted: "on-demand" }), {
-      parent: this,
-      dependsOn: before,
-    });
-    container.declare(
-      systemdUnit({
-        unit: this.timer,
-        content: renderTimerUnit({ description, calendar, jitter: "0" }),
-        wanted: "running",
-      }),
-      { parent: this, dependsOn: service },
+    const { service, timer } = this;
+    declareTimedService(
+      container,
+      { service, timer, content, description, calendar, jitter: "0", after: before },
+      this,
     );
     this.registerOutputs();
   }

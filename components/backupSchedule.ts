@@ -1,7 +1,8 @@
 import * as pulumi from "@pulumi/pulumi";
-import { type Container, systemdUnit } from "./container";
+import type { Container } from "./container";
 import { renderTies, type TiedUnits } from "./render/outcomeUnits";
-import { renderServiceUnit, renderTimerUnit } from "./render/units";
+import { renderServiceUnit } from "./render/units";
+import { declareTimedService } from "./timedService";
 
 export interface BackupScheduleArgs extends TiedUnits {
   readonly container: Container;
@@ -33,31 +34,18 @@ export class BackupSchedule extends pulumi.ComponentResource {
     this.service = `${args.name}-backup.service`;
     this.timer = `${args.name}-backup.timer`;
 
-    const service = container.declare(
-      systemdUnit({
-        unit: this.service,
-        content: renderServiceUnit({
-          description,
-          account,
-          command,
-          ties: renderTies(args),
-          writable,
-          hosts,
-          timeLimit,
-          sandbox: container.sandbox,
-        }),
-        wanted: "on-demand",
-      }),
-      { parent: this, dependsOn: [...after] },
-    );
-    container.declare(
-      systemdUnit({
-        unit: this.timer,
-        content: renderTimerUnit({ description, calendar, jitter }),
-        wanted: "running",
-      }),
-      { parent: this, dependsOn: service },
-    );
+    const { service, timer } = this;
+    const content = renderServiceUnit({
+      description,
+      account,
+      command,
+      ties: renderTies(args),
+      writable,
+      hosts,
+      timeLimit,
+      sandbox: container.sandbox,
+    });
+    declareTimedService(container, { service, timer, content, description, calendar, jitter, after }, this);
     this.registerOutputs();
   }
 }
