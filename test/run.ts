@@ -56,7 +56,8 @@ const floors: Readonly<Record<string, readonly Runner[]>> = {
 
 interface Counts {
   readonly passed: number;
-  readonly failed: number;
+  /** What failed, each with its reason. */
+  readonly failed: readonly string[];
 }
 
 /** Runs tests to their end. A runner that ends without having counted is a failure of its own. */
@@ -73,8 +74,9 @@ async function run([program = "", ...args]: Runner, file: string, quiet: boolean
   const status = await new Promise<number | null>((resolve, reject) => child.on("error", reject).on("close", resolve));
   process.stdout.write(said);
   const line = readFileSync(file, "utf8").trim();
-  const counts = line === "" ? { passed: 0, failed: 0 } : (JSON.parse(line) as Counts);
-  return status !== 0 && counts.failed === 0 ? { ...counts, failed: 1 } : counts;
+  const counts = line === "" ? { passed: 0, failed: [] } : (JSON.parse(line) as Counts);
+  const uncounted = [`${[program, ...args].join(" ")}\nended with ${status ?? "a signal"}, and no test says why`];
+  return status !== 0 && counts.failed.length === 0 ? { ...counts, failed: uncounted } : counts;
 }
 
 /** Runs a floor: the first runner is seen at work, what another prints comes when it has ended. */
@@ -97,9 +99,10 @@ async function main(wanted: readonly string[]): Promise<number> {
   }
   rmSync(directory, { recursive: true });
   const passed = results.reduce((sum, counts) => sum + counts.passed, 0);
-  const failed = results.reduce((sum, counts) => sum + counts.failed, 0);
-  console.log(`\n${passed} passed, ${failed} failed`);
-  return failed === 0 && passed > 0 ? 0 : 1;
+  const failed = results.flatMap((counts) => counts.failed);
+  for (const failure of failed) console.log(`\nfailed: ${failure}`);
+  console.log(`\n${passed} passed, ${failed.length} failed`);
+  return failed.length === 0 && passed > 0 ? 0 : 1;
 }
 
 void main(process.argv.slice(2)).then((code) => {
