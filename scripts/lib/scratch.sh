@@ -66,10 +66,22 @@ stop_scratch_server() {
     kill -QUIT "$pid" 2>/dev/null || true
     timeout 60 tail --sleep-interval=0.1 --pid="$pid" -f /dev/null || kill -KILL "$pid" 2>/dev/null || true
   fi
+  end_orphans
   # Killed, the server leaves a few bytes of shared memory under the number that it noted.
   if [[ -e $SCRATCH/data/postmaster.pid && $segment =~ ([0-9]+)[[:space:]]*$ ]]; then
     ipcrm --shmem-id "${BASH_REMATCH[1]}" 2>/dev/null || true
   fi
+}
+
+# The processes of a server that was killed end when they next look for it, and write until then.
+end_orphans() {
+  local process
+  for process in /proc/[0-9]*; do
+    if [[ $process/cwd -ef $SCRATCH/data && $(cat -- "$process/comm" 2>/dev/null) == postgres ]]; then
+      kill -KILL "${process##*/}" 2>/dev/null || true
+      timeout 60 tail --sleep-interval=0.1 --pid="${process##*/}" -f /dev/null || true
+    fi
+  done
 }
 
 is_scratch_server() {

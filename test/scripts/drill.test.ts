@@ -74,6 +74,8 @@ describe("drill.sh", function () {
     const pid = fs.existsSync(file) ? Number(fs.readFileSync(file, "utf8").split("\n")[0]) : 0;
     return pid > 0 ? pid : undefined;
   };
+  const children = (pid: number): number[] =>
+    fs.readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").map(Number);
   /** What a client or a stray file would change of the production server; its own autovacuum counts as neither. */
   const production = (): string => {
     const data = path.join(cluster.directory, "data");
@@ -223,6 +225,9 @@ describe("drill.sh", function () {
       const before = production();
       const bash = site.processes("bash");
       assert.ok(bash.length > 0);
+      const [child = 0] = children(server);
+      assert.ok(child > 0);
+      process.kill(child, "SIGSTOP"); // one that does not notice that its server is gone
       for (const pid of all ? site.processes() : bash) {
         try {
           process.kill(pid, "SIGKILL");
@@ -238,7 +243,7 @@ describe("drill.sh", function () {
       assert.match(next.stderr, /warning: removed .*\/drill\/scratch, left by a drill that was cut off/);
       await until("everything has ended", () => site.processes().length === 0);
       assertNothingLeft();
-      assert.equal(fs.existsSync(`/proc/${server}`), false);
+      for (const pid of [server, child]) assert.equal(fs.existsSync(`/proc/${pid}`), false);
       assert.equal(production(), before);
       assert.equal(reports().length, all ? 3 : 1);
       if (!all) assert.match(report().error ?? "", /^cut off/);
