@@ -11,6 +11,8 @@ import { until } from "./waiting";
 export interface ContainerOptions {
   /** Default: bookworm (systemd 252, PostgreSQL 15); trixie has systemd 257 and PostgreSQL 17. */
   readonly debian?: DebianRelease;
+  /** Debian packages it has beside those of every container. Default: none. */
+  readonly packages?: readonly string[];
   /**
    * Whether programs inside may mount, as Proxmox calls it. Without, systemd cannot build most of its sandboxes, as in
    * a container of a real host that was made without `nesting=1`. Default: true.
@@ -52,7 +54,7 @@ export class Container {
   async create(options: ContainerOptions = {}): Promise<void> {
     if (options.fresh === true) await this.destroy();
     if (this.exists) return;
-    const tar = await image(options.debian ?? "bookworm", this.log);
+    const tar = await image({ release: options.debian ?? "bookworm", packages: options.packages }, this.log);
     fs.rmSync(this.directory, { recursive: true, force: true });
     fs.mkdirSync(this.rootfs, { recursive: true });
     await run(["tar", "--extract", "--numeric-owner", "--xattrs", "--file", tar, "--directory", this.rootfs]);

@@ -21,7 +21,7 @@ export async function prepare(): Promise<void> {
   await installDebianPackages(preparationLog("debian-packages"));
   await Promise.all([
     prepareEngine(),
-    image("bookworm", preparationLog("image")),
+    image({ release: "bookworm" }, preparationLog("image")),
     pythonEnvironment(preparationLog("python")),
   ]);
 }

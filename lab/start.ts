@@ -122,8 +122,8 @@ async function startInside(lab: Lab): Promise<void> {
         title: "Root file system with PostgreSQL",
         log: preparationLog("image"),
         advice: registries,
-        done: () => imageIsCached("bookworm"),
-        work: async () => void (await image("bookworm", preparationLog("image"))),
+        done: () => imageIsCached({ release: "bookworm" }),
+        work: async () => void (await image({ release: "bookworm" }, preparationLog("image"))),
       },
       {
         title: "S3 server's Python environment",
