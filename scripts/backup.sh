@@ -255,7 +255,7 @@ let_old_dumps_go() {
   local database
   for database in "${DATABASES[@]}" "$GLOBALS"; do
     remove_expired "$database"
-    report_unverified "$database"
+    report_unusual "$database"
   done
 }
 

@@ -35,8 +35,9 @@ write_hashed() {
   RUNNING+=("$dump_pid" "$copy_pid" "$hash_pid")
   wait "$dump_pid" || dump_status=$?
   wait "$copy_pid" || copy_status=$?
-  wait "$hash_pid" || hash_status=$?
+  # Not after sha256sum: that one waits for ever for a tee that never opened its pipe, since it had no file to write to.
   if ((copy_status)); then fail "dump cannot be written to $partial: $(<"$work/copy.err")"; fi
+  wait "$hash_pid" || hash_status=$?
   if ((dump_status)); then fail "$1 ended with $(describe_status "$dump_status"): $(<"$work/dump.err") $(<"$work/session.err")"; fi
   if ((hash_status)); then fail "sha256sum ended with $(describe_status "$hash_status")"; fi
   # shellcheck disable=SC2034 # goes into the manifest

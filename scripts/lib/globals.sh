@@ -38,5 +38,5 @@ write_globals_manifest() {
     {format: $format, kind: "globals", database: "", role: $role, machine: $machine, server_version: $server,
      client_version: $client, started: $started, ended: $ended, file: $file,
      "label": (if $called == "" then null else $called end), size: $size, sha256: $sha256, compression: "none",
-     warnings: ($warnings | split("\n") | map(select(. != ""))), roles: $roles}' >"$(partial_of "${file%/*}/$name.json")"
+     warnings: ($warnings | split("\n") | map(select(. != ""))), roles: $roles}' | save_manifest "${file%/*}/$name.json"
 }

@@ -22,20 +22,31 @@ write_manifest() {
      counted: (if $limited then ($wanted | split("\n") | map(select(. != ""))) else "all" end),
      tables: (($counts | add) // {}), newest: $newest, checksums: (($checksums | add) // {}),
      structure: (reduce $structure[] as $things ({}; . * $things)),
-     orphans: ([$keys[] | {"\(.table) \(.constraint)": .orphans}] | add // {})}' >"$(partial_of "${dump%/*}/$name.json")"
+     orphans: ([$keys[] | {"\(.table) \(.constraint)": .orphans}] | add // {})}' | save_manifest "${dump%/*}/$name.json"
+}
+
+# Writes standard input to the partial of a manifest.
+save_manifest() {
+  local partial
+  partial=$(partial_of "$1")
+  # shellcheck disable=SC2153 # set by begin_part
+  if ! { cat >"$partial"; } 2>"$WORK/manifest.err"; then
+    fail "manifest cannot be written to $partial: $(<"$WORK/manifest.err")"
+  fi
 }
 
 # MANIFEST JQ-FILTER
 read_manifest() { jq -r "$2" -- "$1"; }
 
 # A dump is verified if its manifest is whole, speaks of this very file and the size agrees. (The SHA-256 is compared by
-# whoever is about to use the content.)
+# whoever is about to use the content.) All of the file at once (-s): of an empty one, jq 1.6 says that all is well.
 is_verified() {
   local dump=$1
   [[ -f $dump && -f $dump.json ]] &&
-    jq -e --arg file "${dump##*/}" --argjson size "$(stat -c %s -- "$dump")" --argjson format "$MANIFEST_FORMAT" '
-      .format == $format and .file == $file and .size == $size and (.sha256 | test("^[0-9a-f]{64}$"))
-      and ((.tables | type == "object") or .kind == "globals")' -- "$dump.json" >/dev/null 2>&1
+    jq -es --arg file "${dump##*/}" --argjson size "$(stat -c %s -- "$dump")" --argjson format "$MANIFEST_FORMAT" '
+      length == 1 and (.[0] | .format == $format and .file == $file and .size == $size
+      and (.sha256 | test("^[0-9a-f]{64}$")) and ((.tables | type == "object") or .kind == "globals"))' \
+      -- "$dump.json" >/dev/null 2>&1
 }
 
 # Verified dumps of a database, newest first, one file name a line.

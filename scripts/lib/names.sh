@@ -53,6 +53,20 @@ read_timestamp() {
 
 partial_of() { printf '%s/.%s.partial' "${1%/*}" "${1##*/}"; }
 
+# Of names with timestamps, one a line, the newest first. Such from the future, made while the clock was ahead, come
+# last: they are older than they say, and would pass for the newest until their time has come.
+sort_newest_first() {
+  local name future=()
+  while IFS= read -r name; do
+    if is_from_future "$name"; then future+=("$name"); else printf '%s\n' "$name"; fi
+  done < <(sort -r)
+  if ((${#future[@]})); then printf '%s\n' "${future[@]}"; fi
+}
+
+is_from_future() {
+  [[ $1 =~ _(${TIMESTAMP_PATTERN})\. && ${BASH_REMATCH[1]} > $(make_timestamp) ]]
+}
+
 # Scheduled dumps of a database, newest first, one file name a line. Whether they are verified is the manifest's to say.
 list_scheduled() {
   local stem suffix file
@@ -60,7 +74,7 @@ list_scheduled() {
   for file in "$BACKUP_DIRECTORY/$stem"_*"$suffix"; do
     file=${file##*/} file=${file%"$suffix"}
     if [[ ${file#"$stem"_} =~ ^${TIMESTAMP_PATTERN}$ ]]; then printf '%s\n' "$file$suffix"; fi
-  done | sort -r
+  done | sort_newest_first
 }
 
 # What may be a labelled dump of a database, one file name a line: only the manifest knows where the label ends.

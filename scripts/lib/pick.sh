@@ -45,7 +45,7 @@ order_dumps() {
     if [[ $stamp =~ ^${TIMESTAMP_PATTERN}$ && ($file == "${stem}_$stamp.dump" || $file == manual_*_"${stem}_$stamp.dump") ]]; then
       printf '%s %s\n' "$stamp" "$file"
     fi
-  done | sort -r | cut -d ' ' -f 2-
+  done | sort_newest_first | cut -d ' ' -f 2-
 }
 
 # Whether the manifest speaks of a dump of this database, taken in time. What a restore replaced is taken by name only:

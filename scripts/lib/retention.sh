@@ -30,9 +30,12 @@ remove_expired_copies() {
 }
 
 # Tells of what retention leaves alone but an operator should know.
-report_unverified() {
+report_unusual() {
   local database=$1 file
   while IFS= read -r file; do
+    if is_from_future "$file"; then
+      warn "$BACKUP_DIRECTORY/$file is from the future: it was made while the clock was ahead, and counts as the oldest"
+    fi
     if ! is_verified "$BACKUP_DIRECTORY/$file"; then
       warn "$BACKUP_DIRECTORY/$file has no manifest that fits: it counts as no dump, and is left for you to look at"
     fi

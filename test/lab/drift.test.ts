@@ -402,7 +402,9 @@ describe("drift", function () {
         user: "postgres",
         input: "BEGIN; LOCK TABLE expenses;\n\\! cat /run/release >/dev/null\nROLLBACK;\n",
       });
-      await deployed.shell(`systemctl start --no-block ${service}`);
+      await deployed.shell(`until runuser -u postgres -- psql -XAtqd ${database} -c "SELECT 'held' FROM pg_locks
+        WHERE relation = 'expenses'::regclass AND mode = 'AccessExclusiveLock' AND granted" | grep -q held; do :; done
+        systemctl start --no-block ${service}`);
       await preview({ expectNoChanges: true });
       assert.equal((await deployed.lab.exec(vmid, ["systemctl", "is-active", service])).stdout, "activating\n");
       await deployed.shell("echo >/run/release");

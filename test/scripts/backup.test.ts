@@ -262,6 +262,22 @@ describe("backup.sh", function () {
       assert.match(night.stderr, /20200101T000000Z\.dump has no manifest that fits/);
     });
 
+    it("takes a dump from the future, made while the clock was ahead, for the oldest, and tells of it", async () => {
+      site = new Site(cluster, ["shop"]);
+      assert.equal((await site.run("backup.sh")).code, 0);
+      const future = site.age(site.dumpFiles[0] ?? "", -365);
+      const night = await site.run("backup.sh");
+      assert.equal(night.code, 0, night.stderr);
+      assert.match(
+        night.stderr,
+        new RegExp(`warning: .*/${future} is from the future: it was made while the clock was ahead`),
+      );
+      const [newest = ""] = site.dumpFiles.filter((file) => file !== future);
+      const plan = await site.run("restore.sh", ["latest", "--database", "shop", "--new", "again", "--plan"]);
+      assert.ok(plan.stdout.includes(newest) && !plan.stdout.includes(future), plan.stdout + plan.stderr);
+      assert.ok(site.files.includes(future));
+    });
+
     it("removes nothing on a night that failed, not even for a database that was fine", async () => {
       site = new Site(cluster, ["shop"]);
       assert.equal((await site.run("backup.sh")).code, 0);
