@@ -18,8 +18,8 @@ export interface OutcomeSettings {
 
 /** A URL that bash and curl take as it stands. */
 const URL = matches(
-  /^https?:\/\/[A-Za-z0-9._:@-]+(\/[A-Za-z0-9._~%:@!$&+,;=/-]*)?$/,
-  "an http or https URL without quotes, ? and #",
+  /^https?:\/\/[A-Za-z0-9._:@-]+(\/[A-Za-z0-9._~%:@!$&+,;=/-]*)?(\?[A-Za-z0-9._~%:@!$&+,;=/?-]*)?$/,
+  "an http or https URL without quotes and #",
 );
 
 /** Reads whom a container's nights are told to. */

@@ -87,7 +87,7 @@ describe("what came of a night", function () {
   it("that failed is told by command, mail and webhook, with what failed and what to do", async () => {
     configure(
       { ...every(), BACKUP_COMMAND: "/usr/local/bin/trade-show-db-backup.sh" },
-      { NOTIFY_WEBHOOK: `${url}/services/T0/SECRET`, PING_URL: `${url}/ping/uuid/` },
+      { NOTIFY_WEBHOOK: `${url}/services/T0/SECRET?api-version=1&sig=x/y`, PING_URL: `${url}/ping/uuid/?rid=1` },
     );
     const told = await tell(failure);
     assert.equal(told.code, 0, told.stderr);
@@ -121,9 +121,9 @@ describe("what came of a night", function () {
 
     const [ping, hook] = receiver.posts;
     assert.equal(receiver.posts.length, 2);
-    assert.equal(ping?.url, "/ping/uuid/fail");
+    assert.equal(ping?.url, "/ping/uuid/fail?rid=1");
     assert.match(ping.body, /Failed with result 'exit-code'/);
-    assert.deepEqual([hook?.url, hook?.type], ["/services/T0/SECRET", "application/json"]);
+    assert.deepEqual([hook?.url, hook?.type], ["/services/T0/SECRET?api-version=1&sig=x/y", "application/json"]);
     const json = JSON.parse(hook?.body ?? "") as Record<string, unknown>;
     assert.ok(String(json.text).startsWith(`${title}\n\nThe backup of`));
     const { text: _text, journal, since, ...rest } = json;
@@ -257,10 +257,10 @@ describe("what came of a night", function () {
     assert.equal(night.code, 1);
     assert.match(night.stderr, /the night failed for: notification\./);
     assert.equal(site.dumpFiles.length, 1);
-    configure({}, { PING_URL: "https://example.org/x?key=SECRET" });
+    configure({}, { PING_URL: "https://example.org/x#SECRET" });
     const told = await tell(success);
     assert.equal(told.code, 1);
-    assert.match(told.stderr, /PING_URL \(not shown: it is a secret\) must be a URL without \? and #/);
+    assert.match(told.stderr, /PING_URL \(not shown: it is a secret\) must be a URL without #/);
     assert.doesNotMatch(told.stderr, /SECRET/);
   });
 

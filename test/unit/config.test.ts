@@ -349,7 +349,7 @@ describe("config", () => {
       problems({
         notifyCommand: "mail -s x",
         notifyMail: "a@b, c@d",
-        notifyWebhook: "https://hooks.example/x?key=1",
+        notifyWebhook: "https://hooks.example/x#key",
         pingUrl: "hc.example",
         metricsDirectory: "/var",
       }).sort(),
@@ -357,8 +357,8 @@ describe("config", () => {
         'project:metricsDirectory is "/var"; right would be an absolute path at least two levels deep, of letters, digits, . _ - and /, without a trailing /.',
         'project:notifyCommand is "mail -s x"; right would be the absolute path of a program in the container, with its arguments.',
         'project:notifyMail is "a@b, c@d"; right would be one mail address, e.g. ops@example.org.',
-        'project:notifyWebhook is "(not shown: it is a secret)"; right would be an http or https URL without quotes, ? and #.',
-        'project:pingUrl is "(not shown: it is a secret)"; right would be an http or https URL without quotes, ? and #.',
+        'project:notifyWebhook is "(not shown: it is a secret)"; right would be an http or https URL without quotes and #.',
+        'project:pingUrl is "(not shown: it is a secret)"; right would be an http or https URL without quotes and #.',
       ],
     );
   });

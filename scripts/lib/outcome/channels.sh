@@ -57,11 +57,12 @@ print_json() {
      failures: number("PGBACKUP_FAILURES"), since: number("PGBACKUP_SINCE"), journal: $journal}'
 }
 
-# SUFFIX: of a receiver that misses us (healthchecks.io and its like). Not being heard there is the receiver's to notice.
+# SUFFIX: of a receiver that misses us (healthchecks.io and its like), put before its query, if it has one. Not being heard
+# there is the receiver's to notice.
 ping_receiver() {
-  local suffix=$1 answer
+  local suffix=$1 answer path=${PING_URL%%\?*}
   if [[ -z $PING_URL ]]; then return; fi
-  if answer=$(send_to "${PING_URL%/}$suffix" text/plain < <(printf '%s\n' "${TEXT:-}") 2>&1); then
+  if answer=$(send_to "${path%/}$suffix${PING_URL#"$path"}" text/plain < <(printf '%s\n' "${TEXT:-}") 2>&1); then
     say "pinged PING_URL$suffix"
   else
     warn "PING_URL$suffix: $answer"

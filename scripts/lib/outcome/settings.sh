@@ -44,8 +44,8 @@ source_assignments() {
 # Not shown: who knows the URL may write there.
 check_secret_url() {
   local key=$1
-  if [[ -n ${!key} && ! ${!key} =~ ^https?://[A-Za-z0-9._:@-]+(/[A-Za-z0-9._~%:@!$\&+,\;=/-]*)?$ ]]; then
-    write_line 3 "error: $OUTCOME_SECRETS: $key (not shown: it is a secret) must be a URL without ? and #"
+  if [[ -n ${!key} && ! ${!key} =~ ^https?://[A-Za-z0-9._:@-]+(/[A-Za-z0-9._~%:@!$\&+,\;=/-]*)?(\?[A-Za-z0-9._~%:@!$\&+,\;=/?-]*)?$ ]]; then
+    write_line 3 "error: $OUTCOME_SECRETS: $key (not shown: it is a secret) must be a URL without #"
     FAILED+=("$key")
     printf -v "$key" ''
   fi
