@@ -262,6 +262,7 @@ let_old_dumps_go() {
 end_part() {
   local status=$?
   trap - ERR
+  trap '' TERM HUP # systemd tells every process, and so does the night: the second time must not cut this short
   end_progress
   stop_running
   if ((${#PARTIALS[@]})); then rm -f -- "${PARTIALS[@]}"; fi

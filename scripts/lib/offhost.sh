@@ -128,7 +128,7 @@ keep_target() {
 begin_copier() {
   RUNNING=()
   leave_gate
-  trap 'status=$?; trap - ERR; stop_running; exit "$status"' EXIT
+  trap 'status=$?; trap - ERR; trap "" TERM HUP; stop_running; exit "$status"' EXIT
   trap 'exit 143' TERM HUP
 }
 

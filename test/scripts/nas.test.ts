@@ -129,6 +129,24 @@ describe("copies to a NAS", function () {
     assertAllThere();
   });
 
+  it("whose NAS hangs, and yet says that it is there, are given up in time; the next night makes them good", async () => {
+    makeSite(["large"], { NAS_STALL_SECONDS: "2" });
+    site.shadow("rsync", `exec /usr/bin/rsync --bwlimit=1000 "$@"`); // so that there is a middle
+    const night = site.start("backup.sh");
+    const [writer] = await until("the NAS writes", () => nas.writers.length > 0 && nas.writers);
+    process.kill(writer ?? 0, "SIGSTOP"); // as if its disk hung
+    const outcome = await night.outcome;
+    process.kill(writer ?? 0, "SIGKILL");
+    assert.equal(outcome.code, 1);
+    assert.match(outcome.stderr, /off-host copy to rsync:\S+: no answer in time \(2 s\)/);
+    assert.match(outcome.stderr, /missing off-host: rsync:\S+large_\w+\.dump: the next night makes it good/);
+    assert.equal(site.dumpFiles.length, 1);
+    await until("nothing of it runs on", () => site.processes().length === 0);
+    site.shadow("rsync", 'exec /usr/bin/rsync "$@"');
+    await goodNight();
+    assertAllThere();
+  });
+
   const unreachable: [
     string,
     (settings: Record<string, string>) => Record<string, string> | Promise<Record<string, string>>,

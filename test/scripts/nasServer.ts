@@ -118,9 +118,32 @@ export class NasServer {
     this.log = "";
   }
 
+  /** Ids of the rsync processes that write into the directory: not those that speak with the client. */
+  get writers(): number[] {
+    const servers = fs.readdirSync("/proc").filter((pid) => /^\d+$/.test(pid) && this.serves(pid));
+    return servers.filter((pid) => servers.includes(parentOf(pid))).map(Number);
+  }
+
+  private serves(pid: string): boolean {
+    try {
+      const here = fs.readlinkSync(`/proc/${pid}/cwd`).startsWith(this.directory);
+      return here && fs.readFileSync(`/proc/${pid}/comm`, "utf8") === "rsync\n";
+    } catch {
+      return false; // gone meanwhile
+    }
+  }
+
   async remove(): Promise<void> {
     await this.stop();
     fs.rmSync(this.root, { recursive: true, force: true });
+  }
+}
+
+function parentOf(pid: string): string {
+  try {
+    return /^PPid:\s*(\d+)$/m.exec(fs.readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? "";
+  } catch {
+    return "";
   }
 }
 

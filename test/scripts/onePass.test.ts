@@ -51,19 +51,6 @@ describe("copies to S3 while the dump is written", function () {
 
   const partsSent = (): number => [...s3.uploads.values()].reduce((sum, upload) => sum + upload.parts.size, 0);
 
-  /** Kills whatever runs of this site; how many processes that were. */
-  function killAll(): number {
-    const found = site.processes();
-    for (const pid of found) {
-      try {
-        process.kill(pid, "SIGKILL");
-      } catch {
-        // gone by itself
-      }
-    }
-    return found.length;
-  }
-
   /** Starts a night on the large database and halts its pg_dump once a part has arrived. */
   async function haltAfterFirstPart(): Promise<{ readonly pid: number; readonly night: ReturnType<Site["start"]> }> {
     const night = site.start("backup.sh");
@@ -144,7 +131,7 @@ describe("copies to S3 while the dump is written", function () {
   it("everything killed at once (power cut): no object; the next night removes the parts that were left", async () => {
     await makeSite(["large"]);
     const { night } = await haltAfterFirstPart();
-    await until("all of it is killed", () => killAll() === 0);
+    await until("all of it is killed", () => site.signal("SIGKILL") === 0);
     await night.outcome;
     assert.deepEqual(stored(), []);
     assert.equal(s3.uploads.size, 1);

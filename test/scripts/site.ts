@@ -98,6 +98,19 @@ export class Site {
     return findProcesses(`BACKUP_ENV=${this.settingsFile}`, name);
   }
 
+  /** Sends a signal to every such process; returns how many there were. */
+  signal(signal: NodeJS.Signals, name?: string): number {
+    const found = this.processes(name);
+    for (const pid of found) {
+      try {
+        process.kill(pid, signal);
+      } catch {
+        // gone by itself
+      }
+    }
+    return found.length;
+  }
+
   /** Names in the dump directory, hidden ones included, the globals of good nights left out. */
   get files(): string[] {
     return fs

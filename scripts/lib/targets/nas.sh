@@ -128,21 +128,42 @@ ask_nas() {
     if ((attempt == 3)) || [[ $NAS_STATUS != @(10|12|255) || $(<"$COPY_WORK/nas.err") == *'timed out'* ]]; then break; fi
     sleep "$attempt"
   done
-  case $NAS_STATUS in 5 | 10 | 12 | 30 | 35 | 255) mark_dead nas ;; esac
+  case $NAS_STATUS in 5 | 10 | 12 | 20 | 30 | 35 | 255) mark_dead nas ;; esac
   fail "off-host copy to $(nas_place ''): $(describe_nas_failure)"
 }
 
 # Sets NAS_STATUS, as rsync says it.
 try_nas() {
-  local limit=$1 pid
+  local limit=$1 pid watcher
   shift
   if [[ ! -e $COPY_WORK/ssh_config ]]; then write_ssh_config; fi
   rsync --rsh="ssh -F '$COPY_WORK/ssh_config'" --timeout="$limit" --copy-links "$@" "nas:${NAS_DIRECTORY%/}/" \
     </dev/null >"$COPY_WORK/nas.out" 2>"$COPY_WORK/nas.err" &
   pid=$!
-  RUNNING+=("$pid")
+  end_stalled "$pid" "$limit" &
+  watcher=$!
+  RUNNING+=("$pid" "$watcher")
   NAS_STATUS=0
   wait "$pid" || NAS_STATUS=$?
+  kill -TERM "$watcher" 2>/dev/null || true
+  wait "$watcher" 2>/dev/null || true
+}
+
+# PID SECONDS: ends a transfer that sends nothing for so long. rsync's own time-out is content with a NAS that says it is
+# there, while what it was sent goes nowhere, as when its disk hangs.
+end_stalled() {
+  local pid=$1 limit=$2 sent='' before='' quiet=0 idle key value
+  trap - EXIT TERM HUP
+  exec {idle}<> <(:)
+  while ((quiet < limit)); do
+    read -r -t 1 -u "$idle" _ || true
+    before=$sent
+    while read -r key value; do
+      if [[ $key == wchar: ]]; then sent=$value; fi
+    done 2>/dev/null <"/proc/$pid/io" || return 0
+    if [[ $sent == "$before" ]]; then quiet=$((quiet + 1)); else quiet=0; fi
+  done
+  kill -TERM "$pid" 2>/dev/null || true
 }
 
 # The host key is pinned here, and only here.
@@ -178,7 +199,7 @@ describe_nas_failure() {
   case $text in
     *'Could not resolve hostname'*) printf "NAS_HOST is '%s', a name that is not known here: must be an address or a name that this machine can resolve" "$NAS_HOST" ;;
     *'Connection refused'*) printf "connection refused: does sshd run there, on NAS_PORT %s?" "$NAS_PORT" ;;
-    *'timed out'* | *'No route to host'* | *'Network is unreachable'* | *'timeout in data'*) printf 'no answer in time (%s s): %s' "$NAS_STALL_SECONDS" "$text" ;;
+    *'timed out'* | *'No route to host'* | *'Network is unreachable'* | *'timeout in data'* | *'received SIG'*) printf 'no answer in time (%s s): %s' "$NAS_STALL_SECONDS" "$text" ;;
     *'Host key verification failed'* | *'no matching host key type'*)
       shown=$(grep -o 'SHA256:[A-Za-z0-9+/]*' <<<"$text" | head -n 1 || true)
       pinned=$(ssh-keygen -lf "$COPY_WORK/known_hosts" 2>/dev/null | grep -o 'SHA256:[A-Za-z0-9+/]*' || true)
