@@ -5,11 +5,15 @@ import { outcomeEnvironment } from "./backupOutcome";
 import type { NasSettings } from "./nasSettings";
 import type { OutcomeSettings } from "./outcomeSettings";
 import { type EnvironmentValue, renderEnvironment } from "./render/environment";
+import type { Grants } from "./render/roleSql";
 
 export interface BackupEnvironmentArgs {
   readonly container: Container;
   readonly name: string;
   readonly role: string;
+  readonly grants: Grants["grants"];
+  readonly bypassRls: boolean;
+  readonly largeObjects: boolean;
   readonly databases: readonly string[];
   readonly configDirectory: string;
   readonly backupDirectory: string;
@@ -103,6 +107,9 @@ function renderSettings(args: BackupEnvironmentArgs): string {
   const settings: [string, EnvironmentValue, string?][] = [
     ["BACKUP_NAME", args.name],
     ["BACKUP_ROLE", args.role, "PostgreSQL role and operating-system account"],
+    ["GRANTS", args.grants === "all" ? "all" : "schemas", "What it is to be able to do, for --audit"],
+    ["BYPASS_RLS", args.bypassRls ? "yes" : "no"],
+    ["LARGE_OBJECTS", args.largeObjects ? "yes" : "no"],
     ["BACKUP_DIRECTORY", args.backupDirectory],
     ["BACKUP_STATE", args.stateDirectory],
     ["BACKUP_SECRETS", secretsPath(configDirectory)],

@@ -1,12 +1,11 @@
 import * as pulumi from "@pulumi/pulumi";
 import { account, audit, type Container, databaseRole } from "./container";
-import { renderRoleSql } from "./render/roleSql";
+import { type Grants, renderRoleSql } from "./render/roleSql";
 
-export interface BackupRoleArgs {
+export interface BackupRoleArgs extends Grants {
   readonly container: Container;
   /** Name of the PostgreSQL role and of the operating-system account. */
   readonly role: string;
-  readonly databases: readonly string[];
 }
 
 /** Connections the role may hold at once: the dump's and its snapshot's for each of several parallel jobs. */
@@ -26,12 +25,12 @@ export class BackupRole extends pulumi.ComponentResource {
 
   constructor(name: string, args: BackupRoleArgs, opts?: pulumi.ComponentResourceOptions) {
     super("pgbackup:index:BackupRole", name, {}, opts);
-    const { container, role, databases } = args;
-    const limits = { role, databases, connectionLimit: CONNECTION_LIMIT };
+    const { container, role, databases, grants, bypassRls, largeObjects } = args;
+    const wanted = { role, databases, grants, bypassRls, largeObjects, connectionLimit: CONNECTION_LIMIT };
     this.account = container.declare(account(role), { parent: this });
     this.container = container;
-    this.sql = renderRoleSql(limits);
-    this.role = container.declare(databaseRole({ ...limits, sql: this.sql }), {
+    this.sql = renderRoleSql(wanted);
+    this.role = container.declare(databaseRole({ ...wanted, sql: this.sql }), {
       parent: this,
       dependsOn: this.account,
     });

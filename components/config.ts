@@ -1,7 +1,9 @@
 import * as pulumi from "@pulumi/pulumi";
 import type { Connection, JumpHost } from "./container";
+import { readGrants } from "./grantSettings";
 import { type NasSettings, readNas } from "./nasSettings";
 import { type OutcomeSettings, readOutcome } from "./outcomeSettings";
+import type { Grants } from "./render/roleSql";
 import {
   tableName,
   databaseName,
@@ -26,12 +28,11 @@ export interface NewestRecords {
 }
 
 /** Everything that is decided for one container. */
-export interface ContainerSettings {
+export interface ContainerSettings extends Grants {
   /** What its resources are named after, e.g. ct2320. */
   readonly label: string;
   readonly connection: Connection;
   readonly vmid: number;
-  readonly databases: readonly string[];
   readonly role: string;
   /** Prefix of commands and units. */
   readonly name: string;
@@ -140,7 +141,7 @@ function readContainer(reader: SettingsReader): ContainerSettings {
     label: `ct${vmid}`,
     connection: readConnection(reader),
     vmid,
-    databases,
+    ...readGrants(reader, databases),
     role: reader.text(
       "role",
       /^[a-z_][a-z0-9_-]{0,30}$/,

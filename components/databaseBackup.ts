@@ -47,7 +47,7 @@ export class DatabaseBackup extends pulumi.ComponentResource {
       { ...settings, knowledge, sandbox: chooseSandbox(settings.hardening, knowledge.sandbox) },
       parent,
     );
-    const backupRole = new BackupRole(name, { container, role, databases }, parent);
+    const backupRole = new BackupRole(name, { ...settings, container }, parent);
     const directories = new BackupDirectory(
       name,
       { container, account: role, path: backupDirectory, statePath: stateDirectory, after: [backupRole.account] },
@@ -138,6 +138,7 @@ export class DatabaseBackup extends pulumi.ComponentResource {
       vmid: settings.vmid,
       databases,
       role,
+      grants: settings.grants,
       commands: script.commands,
       service: schedule.service,
       timer: schedule.timer,

@@ -13,7 +13,11 @@ export const MEMORY = "memory";
  */
 export async function learn(settings: Settings): Promise<(container: ContainerSettings) => Knowledge> {
   const known = await (settings.driftDetection ? askContainers(settings) : rememberContainers());
-  for (const container of settings.containers) checkSandbox(container, known(container).sandbox);
+  for (const container of settings.containers) {
+    const { sandbox, serverVersion } = known(container);
+    checkSandbox(container, sandbox);
+    checkVersion(container, serverVersion);
+  }
   return known;
 }
 
@@ -34,6 +38,15 @@ async function askContainers(settings: Settings): Promise<(container: ContainerS
     if (!knowledge) throw new RangeError(`container ${container.vmid} is none of the settings that were learnt about`);
     return knowledge;
   };
+}
+
+/** pg_read_all_data exists since PostgreSQL 14. */
+function checkVersion({ vmid, role, grants }: ContainerSettings, version = Infinity): void {
+  if (grants !== "all" || version >= 140_000) return;
+  throw new pulumi.RunError(
+    `grants is "all", but container ${vmid} has PostgreSQL ${Math.floor(version / 10_000)}, which can let role ${role} read ` +
+      `all there is only as a superuser; right would be "schemas", with grantOwners and grantSchemas, or PostgreSQL 14 or newer.`,
+  );
 }
 
 /** How units are sandboxed in a container that permits that much. */

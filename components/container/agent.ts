@@ -12,6 +12,7 @@ const PARTS = [
   "account",
   "packages",
   "unit",
+  "roleFacts",
   "role",
   "audit",
   "probe",

@@ -1,4 +1,5 @@
 import type * as pulumi from "@pulumi/pulumi";
+import type { Grants } from "../render/roleSql";
 
 /**
  * One thing that is to stand in the container, as plain data. What a kind means is in `agent/<kind>.sh`: how it is
@@ -87,17 +88,29 @@ export function systemdUnit({ unit, content, wanted }: SystemdUnitArgs): Artefac
   return { kind: "unit", parameters: [unit, wanted], content };
 }
 
-export interface DatabaseRoleArgs {
+/** Grants as the agent reads them: see `read_grants` in `agent/roleFacts.sh`. */
+export function grantWords({ databases, grants, bypassRls, largeObjects }: Grants): string[] {
+  const each = grants === "all" ? [] : grants;
+  return [
+    ...(bypassRls ? ["--bypassrls"] : []),
+    ...(largeObjects ? ["--large-objects"] : []),
+    ...each.flatMap(({ database, schemas }) => schemas.flatMap((schema) => ["--schema", database, schema])),
+    ...each.flatMap(({ database, owners }) => owners.flatMap((owner) => ["--owner", database, owner])),
+    "--",
+    ...databases,
+  ];
+}
+
+export interface DatabaseRoleArgs extends Grants {
   readonly role: string;
   readonly connectionLimit: number;
-  readonly databases: readonly string[];
   /** SQL that brings the role to the state the agent expects of a read-only role (see `agent/role.sh`). */
   readonly sql: string;
 }
 
 /** A read-only PostgreSQL role that logs in from the account of its name. */
-export function databaseRole({ role, connectionLimit, databases, sql }: DatabaseRoleArgs): Artefact {
-  return { kind: "role", parameters: [role, String(connectionLimit), ...databases], content: sql };
+export function databaseRole({ role, connectionLimit, sql, ...grants }: DatabaseRoleArgs): Artefact {
+  return { kind: "role", parameters: [role, String(connectionLimit), ...grantWords(grants)], content: sql };
 }
 
 /**

@@ -1,8 +1,9 @@
 import { createHash, randomBytes } from "node:crypto";
 import * as pulumi from "@pulumi/pulumi";
 import { shellWord } from "../render/quote";
+import type { Grants } from "../render/roleSql";
 import { AGENT } from "./agent";
-import type { Artefact } from "./artefact";
+import { type Artefact, grantWords } from "./artefact";
 import { type Answer, type Connection, runOnHost } from "./connection";
 
 /**
@@ -29,6 +30,8 @@ export type Sandbox = "full" | "basic";
 export interface Knowledge {
   /** The most it permits. */
   readonly sandbox: Sandbox;
+  /** Version of its PostgreSQL as `server_version_num` has it, e.g. 150018; undefined where it was not asked. */
+  readonly serverVersion?: number;
   /**
    * The token to declare an artefact with: the one it was last applied with, if it still stands as it was left and was
    * left with just these inputs; else one that was never used before, which makes the engine apply it again. A digest
@@ -41,10 +44,9 @@ export interface Knowledge {
 }
 
 /** What the probe is to look at. */
-export interface ProbeRequest {
+export interface ProbeRequest extends Grants {
   readonly connection: Connection;
   readonly vmid: number;
-  readonly databases: readonly string[];
   /** Calendar expression with its time zone. */
   readonly calendar: string;
   readonly drillCalendar?: string;
@@ -61,8 +63,8 @@ export interface ProbeRequest {
  * container, PostgreSQL, databases, schedule.
  */
 export async function probe(request: ProbeRequest): Promise<Knowledge> {
-  const { connection, vmid, calendar, drillCalendar = "", jitter, timeLimit, databases } = request;
-  const words = ["probe", calendar, drillCalendar, jitter, timeLimit, ...databases].map(shellWord).join(" ");
+  const { connection, vmid, calendar, drillCalendar = "", jitter, timeLimit } = request;
+  const words = ["probe", calendar, drillCalendar, jitter, timeLimit, ...grantWords(request)].map(shellWord).join(" ");
   const answer = await runOnHost(
     connection,
     `pct exec ${vmid} -- bash --norc -c 'eval "$(cat)"' agent ${words}`,
@@ -74,7 +76,9 @@ export async function probe(request: ProbeRequest): Promise<Knowledge> {
   const problems = facts.filter(([kind]) => kind === "problem").map((fact) => explainProblem(fact, facts, request));
   if (problems.length > 0) throw new pulumi.RunError(problems.join("\n"));
   const sandbox = facts.some(([kind, value]) => kind === "sandbox" && value === "full") ? "full" : "basic";
-  return new Receipts(new Map(facts.filter(([kind]) => kind === "receipt").map(readFinding)), sandbox);
+  const [, version = ""] = facts.find(([kind]) => kind === "version") ?? [];
+  const receipts = new Map(facts.filter(([kind]) => kind === "receipt").map(readFinding));
+  return new Receipts(receipts, sandbox, Number(decode(version)));
 }
 
 type Fact = readonly string[];
@@ -111,6 +115,11 @@ function explainProblem([, kind, text = ""]: Fact, facts: readonly Fact[], reque
       const [, list = ""] = facts.find(([name]) => name === "databases") ?? [];
       return `databases: ${where} has no database ${JSON.stringify(said)}. It has: ${decode(list).split("\n").join(", ")}.`;
     }
+    case "grantSchemas":
+    case "grantOwners":
+      return `${kind}: ${where}: ${said}.`;
+    case "superuser":
+      return `PostgreSQL in ${where} lets its account postgres in as a role that is no superuser: it can neither make the read-only role nor look after it.`;
     default:
       return `PostgreSQL in ${where} does not answer: ${said}\nSee: pct exec ${request.vmid} -- systemctl status postgresql`;
   }
@@ -159,6 +168,7 @@ export class Receipts implements Knowledge {
   constructor(
     private readonly findings: ReadonlyMap<string, Finding>,
     readonly sandbox: Sandbox,
+    readonly serverVersion?: number,
   ) {}
 
   token(artefact: Artefact): pulumi.Input<string> {

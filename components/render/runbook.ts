@@ -1,5 +1,6 @@
 import { type OffHostFacts, renderOffHost } from "./offHostCopies";
 import { connectionName, fileNamePart, shellWord } from "./quote";
+import type { Grants } from "./roleSql";
 import { describeSandbox, type SandboxArgs } from "./sandbox";
 import { renderTelling, type TellingFacts } from "./telling";
 
@@ -9,6 +10,8 @@ export interface RunbookFacts {
   readonly vmid: number;
   readonly databases: readonly string[];
   readonly role: string;
+  /** What the role reads. */
+  readonly grants: Grants["grants"];
   readonly commands: {
     readonly backup: string;
     readonly restore: string;
@@ -60,9 +63,16 @@ All commands are typed on the Proxmox host ${host} (\`ssh root@${host}\`).
 | databases | ${databases.join(", ")} |
 | dumps | ${backupDirectory}, kept ${retentionDays} days, the newest verified one for ever |
 | when | ${timer}: ${calendar} |
-| role | ${role}: reads everything, writes nothing |
+| role | ${role}: reads ${describeGrants(facts)}, writes nothing |
 | settings | ${settings}, made by \`pulumi up\`: change them in the stack |
 `;
+}
+
+function describeGrants({ databases, grants }: RunbookFacts): string {
+  if (grants === "all") return "everything";
+  return grants
+    .map(({ database, schemas }) => schemas.join(", ") + (databases.length === 1 ? "" : ` (of ${database})`))
+    .join(", ");
 }
 
 function backUp(facts: RunbookFacts): string {

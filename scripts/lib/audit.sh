@@ -24,7 +24,7 @@ audit_role() {
 
 tell_findings() {
   printf "\nDatabase '%s'\n" "$1"
-  jq -r '({reads: "reads", error: "CANNOT DUMP", warning: "left out", excess: "CAN DO MORE", note: "as everybody"}
+  jq -r '({reads: "reads", error: "CANNOT DUMP", warning: "left out", excess: "CAN DO MORE", set: "as it is set", note: "as everybody"}
     [.level]) as $title | "  \($title): \(.text)"' <<<"$2"
 }
 
@@ -51,6 +51,9 @@ print_database_audit() {
   print_findings_of_dump
   print_excess_of_cluster
   print_excess_of_database
+  if [[ $LARGE_OBJECTS == yes ]]; then
+    print_finding set 'it may change, unless its transaction is read-only' "select 'large objects' as name"
+  fi
   print_finding note 'it may make, by privileges that PUBLIC has, unless its transaction is read-only' \
     "select 'temporary tables' as name where has_database_privilege(current_database(), 'temp')
      union all select 'large objects' where has_function_privilege('pg_catalog.lo_create(oid)', 'execute')"
@@ -74,17 +77,19 @@ SQL
 print_excess_of_cluster() {
   print_finding excess 'it has attributes that reading does not need (alter role … no…)' \
     "select name from pg_catalog.pg_roles, lateral (values (rolsuper, 'superuser'), (rolcreatedb, 'createdb'),
-       (rolcreaterole, 'createrole'), (rolreplication, 'replication'), (rolbypassrls, 'bypassrls')) as a (held, name)
+       (rolcreaterole, 'createrole'), (rolreplication, 'replication'),
+       (rolbypassrls and '$BYPASS_RLS' <> 'yes', 'bypassrls')) as a (held, name)
      where rolname = current_user and held"
   print_finding excess 'it is a member of roles that reading does not need (revoke)' \
     "select rolname::text as name from pg_catalog.pg_roles
-     where rolname not in (current_user, 'pg_read_all_data') and pg_has_role(oid, 'member')"
+     where rolname <> current_user and (rolname <> 'pg_read_all_data' or '$GRANTS' <> 'all') and pg_has_role(oid, 'member')"
   print_finding excess 'roles may become it (revoke)' \
     "select r.rolname::text as name from pg_catalog.pg_auth_members m join pg_catalog.pg_roles r on r.oid = m.member
      join pg_catalog.pg_roles g on g.oid = m.roleid where g.rolname = current_user and r.rolname <> 'postgres'"
   print_finding excess 'its settings let it write, or connect without limit (pulumi up)' \
     "select 'default_transaction_read_only is not on' as name from pg_catalog.pg_settings
      where name = 'default_transaction_read_only' and reset_val <> 'on'
+     union all select 'lo_compat_privileges is on, for large objects' where current_setting('lo_compat_privileges') = 'on' and '$LARGE_OBJECTS' <> 'yes'
      union all select 'no connection limit' from pg_catalog.pg_roles where rolname = current_user and rolconnlimit < 0"
 }
 
@@ -93,7 +98,7 @@ print_excess_of_database() {
     "select coalesce(pg_describe_object(classid, objid, objsubid), 'object ' || objid) as name from pg_catalog.pg_shdepend
      where refclassid = 'pg_catalog.pg_authid'::regclass and refobjid = current_user::regrole and deptype = 'o'
        and dbid in (0, (select oid from pg_catalog.pg_database where datname = current_database()))"
-  print_finding excess 'it may make objects in (revoke create)' \
+  print_finding excess 'it may make objects in (revoke create, from public too)' \
     "select 'schema ' || $(sql_name nspname) as name from pg_catalog.pg_namespace
      where nspname !~ '^pg_' and nspname <> 'information_schema' and has_schema_privilege(oid, 'create')
      union all select 'the database' where has_database_privilege(current_database(), 'create')"

@@ -21,13 +21,13 @@ print_dumpability() {
 
 # Each query answers at most one {level, text}; names are those of facts.sh, all of them up to 50.
 print_findings_of_dump() {
-  print_finding error 'it may not use these schemas (grant usage on schema)' \
+  print_finding error 'it may not use these schemas (pulumi up; with grants "schemas", they have to be among grantSchemas)' \
     "select distinct $(sql_name nspname) as name from ($(print_dumped)) as d where not has_schema_privilege(schema_oid, 'usage')"
-  print_finding error 'it may not read these tables and sequences (grant pg_read_all_data, or select)' \
+  print_finding error 'it may not read these tables and sequences (pulumi up)' \
     "select name from ($(print_dumped)) as d where not has_table_privilege(oid, 'select')"
-  print_finding error 'tables under row-level security, which it cannot bypass (alter role … bypassrls)' \
+  print_finding error 'tables under row-level security, which it cannot bypass (setting bypassRls)' \
     "select name from ($(print_dumped)) as d where relkind <> 'S' and row_security_active(oid)"
-  print_finding error 'large objects that it may not read (grant select on large object)' "$(print_closed_large_objects)"
+  print_finding error 'large objects that it may not read (setting largeObjects)' "$(print_closed_large_objects)"
   print_finding warning 'subscriptions are left out, only a superuser dumps them' \
     "select subname as name from pg_catalog.pg_subscription where current_setting('is_superuser') = 'off'
      and subdbid = (select oid from pg_catalog.pg_database where datname = current_database())"

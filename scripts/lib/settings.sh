@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # The settings: read from the file that BACKUP_ENV names, checked before anything is touched.
 
-readonly SETTING_KEYS=(BACKUP_NAME BACKUP_ROLE BACKUP_DIRECTORY BACKUP_STATE BACKUP_SECRETS DATABASES RETENTION_DAYS
+readonly SETTING_KEYS=(BACKUP_NAME BACKUP_ROLE GRANTS BYPASS_RLS LARGE_OBJECTS BACKUP_DIRECTORY BACKUP_STATE BACKUP_SECRETS DATABASES RETENTION_DAYS
   S3_BUCKET S3_PREFIX S3_REGION S3_ENDPOINT S3_CA_FILE NEWEST_RECORDS COUNT_TABLES CHECKSUM_TABLES DRILL_DIRECTORY COMPRESSION
   LOCK_WAIT S3_STALL_SECONDS NAS_HOST NAS_PORT NAS_USER NAS_DIRECTORY NAS_HOST_KEY NAS_KEY_FILE NAS_RETENTION_DAYS
   NAS_STALL_SECONDS UNREACHABLE_TARGET AGE_RECIPIENTS
@@ -51,6 +51,7 @@ try_source() {
 
 fill_defaults() {
   : "${BACKUP_NAME:=}" "${BACKUP_ROLE:=}" "${BACKUP_DIRECTORY:=}" "${BACKUP_STATE:=}" "${BACKUP_SECRETS:=}"
+  : "${GRANTS:=all}" "${BYPASS_RLS:=no}" "${LARGE_OBJECTS:=no}"
   : "${RETENTION_DAYS:=14}" "${LOCK_WAIT:=10min}" "${S3_STALL_SECONDS:=60}" "${COMPRESSION:=auto}"
   : "${S3_BUCKET:=}" "${S3_PREFIX:=}" "${S3_REGION:=us-east-1}" "${S3_ENDPOINT:=}" "${S3_CA_FILE:=}"
   : "${BACKUP_VMID:=}" "${BACKUP_HOST:=}" "${BACKUP_COMMAND:=}" "${OUTCOME_SECRETS:=}" "${METRICS_DIRECTORY:=}"
@@ -69,6 +70,9 @@ fill_defaults() {
 check_names() {
   require_match BACKUP_NAME '^[A-Za-z0-9][A-Za-z0-9._-]*$' "a name of A-Z, a-z, 0-9, '.', '_' and '-', e.g. 'trade-show-db'"
   require_match BACKUP_ROLE '^[a-z_][a-z0-9_-]{0,30}$' 'at most 31 characters of a-z, 0-9, _ and -, beginning with a letter or _'
+  require_match GRANTS '^(all|schemas)$' "all or schemas"
+  require_match BYPASS_RLS '^(yes|no)$' 'yes or no'
+  require_match LARGE_OBJECTS '^(yes|no)$' 'yes or no'
   require_match RETENTION_DAYS '^[1-9][0-9]{0,4}$' 'a whole number of days from 1 to 99999'
   require_match LOCK_WAIT '^[1-9][0-9]*(ms|s|min|h)$' "a time as PostgreSQL writes it, e.g. '10min'"
   require_match COMPRESSION '^(auto|none|gzip(:[1-9])?|zstd(:([1-9]|1[0-9]|2[0-2]))?)$' \

@@ -66,13 +66,9 @@ export class Cluster {
   readonly directory = fs.mkdtempSync(path.join(os.tmpdir(), "pgbackup-cluster-"));
   readonly role = `tsb_${process.pid}`;
   readonly env: NodeJS.ProcessEnv;
-  private readonly binaries: string;
 
-  constructor() {
-    const versions = fs
-      .readdirSync("/usr/lib/postgresql")
-      .filter((v) => fs.existsSync(`/usr/lib/postgresql/${v}/bin/initdb`));
-    this.binaries = `/usr/lib/postgresql/${versions.sort().at(-1) ?? "15"}/bin`;
+  /** @param binaries directory of initdb, pg_ctl and postgres; default: Debian's */
+  constructor(private readonly binaries = debianBinaries()) {
     this.env = { PATH: process.env["PATH"], LANG: "C.UTF-8", PGHOST: this.directory, PGPORT: "5432" };
     execFileSync("chown", ["postgres:", this.directory]);
     fs.chmodSync(this.directory, 0o755);
@@ -84,7 +80,13 @@ export class Cluster {
     );
     this.asPostgres(`${this.binaries}/pg_ctl`, ["-D", data, "-w", "-l", `${this.directory}/log`, "start"]);
     execFileSync("useradd", ["--system", "--no-create-home", this.role]);
-    this.sql("postgres", `create role ${this.role} login; grant pg_read_all_data to ${this.role}; create role app`);
+    this.sql("postgres", `create role ${this.role} login; create role app`);
+    if (this.version >= 14) this.sql("postgres", `grant pg_read_all_data to ${this.role}`);
+  }
+
+  /** The server's major version. */
+  get version(): number {
+    return Number(fs.readFileSync(path.join(this.data, "PG_VERSION"), "utf8"));
   }
 
   private get data(): string {
@@ -129,4 +131,11 @@ export class Cluster {
     execFileSync("userdel", [this.role]);
     fs.rmSync(this.directory, { recursive: true, force: true });
   }
+}
+
+function debianBinaries(): string {
+  const versions = fs
+    .readdirSync("/usr/lib/postgresql")
+    .filter((v) => fs.existsSync(`/usr/lib/postgresql/${v}/bin/initdb`));
+  return `/usr/lib/postgresql/${versions.sort().at(-1) ?? "15"}/bin`;
 }

@@ -103,6 +103,9 @@ describe("config", () => {
         },
         vmid: 2320,
         databases: ["expense_app_production"],
+        grants: "all",
+        bypassRls: false,
+        largeObjects: false,
         role: "trade_show_backup_prod",
         name: "trade-show-db",
         commandDirectory: "/usr/local/bin",
@@ -171,6 +174,49 @@ describe("config", () => {
       ["ct2400", 2400, ["crm", "billing"], 30, "*-*-* 03:00:00 UTC", "ct2400/"],
     );
     assert.equal(second?.role, "trade_show_backup_prod");
+  });
+
+  it("reads which schemas the role reads, for each database", () => {
+    const settings = {
+      databases: ["shop", "crm"],
+      grants: "schemas",
+      grantSchemas: ["public", "crm|sales", "crm|public"],
+      grantOwners: ["app", "shop|migrator"],
+      bypassRls: true,
+      containers: [
+        { vmid: 2400, databases: ["billing"] },
+        { vmid: 2401, databases: ["shop"], grants: "all" },
+      ],
+    };
+    const found = read(settings).containers.map(({ grants, bypassRls, largeObjects }) => [
+      grants,
+      bypassRls,
+      largeObjects,
+    ]);
+    assert.deepEqual(found, [
+      [
+        [
+          { database: "shop", schemas: ["public"], owners: ["app", "migrator"] },
+          { database: "crm", schemas: ["public", "sales"], owners: ["app"] },
+        ],
+        true,
+        false,
+      ],
+      [[{ database: "billing", schemas: ["public"], owners: ["app"] }], true, false],
+      ["all", true, false],
+    ]);
+  });
+
+  it("refuses grants by schema that leave a database without any, or speak of another", () => {
+    const schemas = { databases: ["shop", "crm"], grants: "schemas" };
+    assert.deepEqual(problems({ ...schemas, grantSchemas: ["shop|s"], grantOwners: ["nobody|app"] }), [
+      'project:grantOwners is ["nobody|app"]; right would be the name of at least one role that makes tables for database shop: grants is "schemas".',
+      'project:grantSchemas is ["shop|s"]; right would be the name of at least one schema for database crm: grants is "schemas".',
+      'project:grantOwners is ["nobody|app"]; right would be the name of at least one role that makes tables for database crm: grants is "schemas".',
+      'project:grantOwners is "nobody|app"; right would be one of databases in front of the |: shop, crm.',
+    ]);
+    assert.match(problems({ ...schemas, grantSchemas: ["a|b|c"] })[0] ?? "", /"a\|b\|c"; right would be name or/);
+    assert.deepEqual(problems({ grants: "some" }), ['project:grants is "some"; right would be one of all, schemas.']);
   });
 
   it("reads a NAS, with a directory for each container unless it is named one", async () => {

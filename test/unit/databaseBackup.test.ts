@@ -9,6 +9,9 @@ const settings: ContainerSettings = {
   vmid: 2320,
   databases: ["expense_app_production", "a b"],
   role: "trade_show_backup_prod",
+  grants: "all",
+  bypassRls: false,
+  largeObjects: false,
   name: "trade-show-db",
   commandDirectory: "/usr/local/bin",
   configDirectory: "/etc/trade-show-app",
@@ -103,12 +106,12 @@ describe("DatabaseBackup", () => {
     const create = String(role?.inputs.create);
     assert.match(
       create,
-      /^pct exec 2320 -- \/usr\/local\/lib\/pgbackup\/agent apply [0-9a-f]{8} \\\n {2}role trade_show_backup_prod 20 expense_app_production 'a b'$/,
+      /^pct exec 2320 -- \/usr\/local\/lib\/pgbackup\/agent apply [0-9a-f]{8} \\\n {2}role trade_show_backup_prod 20 -- expense_app_production 'a b'$/,
     );
     assert.equal(
       role?.inputs.delete,
       `pct exec 2320 -- /usr/local/lib/pgbackup/agent remove \\
-  role trade_show_backup_prod 20 expense_app_production 'a b' ||
+  role trade_show_backup_prod 20 -- expense_app_production 'a b' ||
   pct exec 2320 -- test ! -e /usr/local/lib/pgbackup/agent -a ! -e /var/lib/pgbackup/receipts 2>/dev/null ||
   { pct config 2320 2>&1 | grep -q 'does not exist' && ! ls /etc/pve/nodes/*/lxc/2320.conf >/dev/null 2>&1; }`,
     );

@@ -160,11 +160,44 @@ CapabilityBoundingSet=
     });
   });
 
+  const role = {
+    role: "r-1",
+    connectionLimit: 7,
+    databases: ["a b", "$(x);"],
+    grants: "all",
+    bypassRls: false,
+    largeObjects: false,
+  } as const;
+
   it("SQL with every name quoted", () => {
-    const sql = renderRoleSql({ role: "r-1", connectionLimit: 7, databases: ["a b", "$(x);"] });
+    const sql = renderRoleSql(role);
     assert.match(sql, /^GRANT CONNECT ON DATABASE "a b" TO "r-1";$/m);
     assert.match(sql, /^GRANT CONNECT ON DATABASE "\$\(x\);" TO "r-1";$/m);
+    assert.match(sql, /^\\connect "dbname='\$\(x\);'"$/m);
     assert.match(sql, /CONNECTION LIMIT 7 PASSWORD NULL/);
+    assert.match(sql, /^GRANT pg_read_all_data TO "r-1";$/m);
+    assert.match(sql, / NOBYPASSRLS /);
+    assert.doesNotMatch(sql, /ON SCHEMA|ON ALL|DEFAULT PRIVILEGES|lo_compat/);
+  });
+
+  it("SQL that grants by schema, and nothing else", () => {
+    const grants = [{ database: "a b", schemas: ["s-1", "t"], owners: ["o-1"] }];
+    const sql = renderRoleSql({ ...role, grants, bypassRls: true, largeObjects: true });
+    assert.doesNotMatch(sql, /pg_read_all_data|NOBYPASSRLS/);
+    assert.match(sql, / BYPASSRLS .*\n[^]*^ALTER ROLE "r-1" SET lo_compat_privileges = on;$/m);
+    const [, first = "", second = ""] = sql.split("\\connect");
+    assert.deepEqual(
+      first.split("\n").filter((line) => line.includes('"s-1"')),
+      [
+        'GRANT USAGE ON SCHEMA "s-1" TO "r-1";',
+        'GRANT SELECT ON ALL TABLES IN SCHEMA "s-1" TO "r-1";',
+        'GRANT SELECT ON ALL SEQUENCES IN SCHEMA "s-1" TO "r-1";',
+        'ALTER DEFAULT PRIVILEGES FOR ROLE "o-1" IN SCHEMA "s-1" GRANT SELECT ON TABLES TO "r-1";',
+        'ALTER DEFAULT PRIVILEGES FOR ROLE "o-1" IN SCHEMA "s-1" GRANT SELECT ON SEQUENCES TO "r-1";',
+      ],
+    );
+    assert.equal(first.match(/SCHEMA "t"/g)?.length, 5);
+    assert.doesNotMatch(second, /SCHEMA/);
   });
 
   const facts: RunbookFacts = {
@@ -172,6 +205,7 @@ CapabilityBoundingSet=
     vmid: 2320,
     databases: ["expense_app_production", "a b"],
     role: "trade_show_backup_prod",
+    grants: "all",
     commands: { backup: "/b.sh", restore: "/r.sh", verify: "/v.sh", drill: "/d.sh" },
     service: "s.service",
     timer: "s.timer",

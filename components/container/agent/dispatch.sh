@@ -1,5 +1,5 @@
 clean_environment
 case ${1:-} in
   apply | remove | probe) "$@" ;;
-  *) fail "usage: agent apply TOKEN KIND ARGUMENT… | remove KIND ARGUMENT… | probe CALENDAR JITTER TIME-LIMIT DATABASE…" ;;
+  *) fail "usage: agent apply TOKEN KIND ARGUMENT… | remove KIND ARGUMENT… | probe CALENDAR JITTER TIME-LIMIT GRANTS…" ;;
 esac
