@@ -15,7 +15,8 @@ export interface ContainerOptions {
   readonly packages?: readonly string[];
   /**
    * Whether programs inside may mount, as Proxmox calls it. Without, systemd cannot build most of its sandboxes, as in
-   * a container of a real host that was made without `nesting=1`. Default: true.
+   * a container of a real host that was made without `nesting=1`. Debian 13 does not start then: systemd 257 mounts for
+   * itself first. Default: true.
    */
   readonly nesting?: boolean;
   /** Throw away a container of that id first. Default: false, one that is there is started if need be. */
