@@ -49,9 +49,9 @@ begin_facts() {
   )
 }
 
-# A session that has ended is reported when its answer is read.
+# A session that has ended is reported when its answer is read; until then whoever speaks to it is listened to.
 tell_session() {
-  cat >&"$SESSION_IN" || true
+  cat 1>&"$SESSION_IN" 2>/dev/null || cat >/dev/null
 }
 
 # What a new database must be created with to hold this one.
