@@ -126,6 +126,27 @@ describe("grants by schema", function () {
       await deployment.expectClean();
     });
 
+    it("comes back with a restore: drilled, over the original, and beside it, which up takes away", async () => {
+      const restore = `pct exec ${vmid} -- /usr/local/bin/trade-show-db-restore.sh latest --database ${database}`;
+      await deployment.run(["systemctl", "start", "trade-show-db-drill.service"]);
+      await deployment.type(`${restore} --into ${database}`, `${database}\n`);
+      await deployment.expectClean();
+      await deployment.run(["systemctl", "start", service]);
+      await deployment.type(`${restore} --new copy`);
+      const [warning = ""] = warnings(await deployment.stack.preview());
+      const gained = [...warning.matchAll(/gained "([^"]+)"/g)].map(([, fact]) => fact);
+      assert.equal(gained.length, warning.split("; ").length, warning);
+      assert.ok(gained.includes("SELECT on table expenses in database copy"), warning);
+      assert.ok(gained.includes("USAGE on schema reports in database copy"), warning);
+      assert.ok(
+        gained.every((fact) => fact?.endsWith(" in database copy")),
+        warning,
+      );
+      await deployment.stack.up();
+      await deployment.expectClean();
+      await deployment.sql("DROP DATABASE copy", "postgres");
+    });
+
     it("gives place to all, and leaves nothing behind; and the other way round", async () => {
       await deployment.stack.setConfig("grants", "all");
       assert.deepEqual(changed(await deployment.stack.up()), [...regranted, `update role-${role}`]);
