@@ -20,6 +20,7 @@ export interface BackupEnvironmentArgs {
   readonly stateDirectory: string;
   readonly retentionDays: number;
   readonly compression: string;
+  readonly dumpJobs: number;
   readonly countTables: readonly string[];
   readonly checksumTables: readonly string[];
   readonly drillDirectory: string;
@@ -116,6 +117,7 @@ function renderSettings(args: BackupEnvironmentArgs): string {
     ["DATABASES", args.databases],
     ["RETENTION_DAYS", args.retentionDays],
     ["COMPRESSION", args.compression],
+    ["DUMP_JOBS", args.dumpJobs, "Tables dumped side by side; with 2 or more a dump is a directory"],
     ["COUNT_TABLES", args.countTables, "Tables whose rows are counted; all if empty"],
     ["DRILL_DIRECTORY", args.drillDirectory],
     ["CHECKSUM_TABLES", args.checksumTables, "Tables whose rows get a checksum"],

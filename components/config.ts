@@ -50,6 +50,8 @@ export interface ContainerSettings extends Grants {
   readonly retentionDays: number;
   /** `auto`, `none`, `gzip[:level]` or `zstd[:level]`. */
   readonly compression: string;
+  /** Tables dumped side by side; more than one makes the dump a directory. */
+  readonly dumpJobs: number;
   /** Tables to count, `schema.table` or `database|schema.table`; all if empty. */
   readonly countTables: readonly string[];
   /** Tables whose rows get a checksum, `schema.table` or `database|schema.table`. */
@@ -165,6 +167,7 @@ function readContainer(reader: SettingsReader): ContainerSettings {
       /^(auto|none|gzip(:[1-9])?|zstd(:([1-9]|1[0-9]|2[0-2]))?)$/,
       "auto, none, gzip, gzip:1 to gzip:9, zstd, or zstd:1 to zstd:22",
     ),
+    dumpJobs: reader.integer("dumpJobs", 1, 16),
     countTables: reader.list("countTables", tableName),
     checksumTables: reader.list("checksumTables", tableName),
     drillCalendar: readDrillCalendar(reader),

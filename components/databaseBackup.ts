@@ -151,6 +151,7 @@ export class DatabaseBackup extends pulumi.ComponentResource {
       offHost: {
         s3: offHost && describeBucket(settings, offHost),
         nas: settings.nas && describeNas(settings, settings.nas),
+        packed: settings.dumpJobs > 1,
         ageRecipients: settings.ageRecipients,
       },
       telling: describeTelling(settings, outcome),

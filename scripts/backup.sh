@@ -42,6 +42,8 @@ source "$library/space.sh"
 source "$library/dumpability.sh"
 # shellcheck source=lib/audit.sh
 source "$library/audit.sh"
+# shellcheck source=lib/content.sh
+source "$library/content.sh"
 # shellcheck source=lib/manifest.sh
 source "$library/manifest.sh"
 # shellcheck source=lib/offhost.sh
@@ -50,6 +52,8 @@ source "$library/offhost.sh"
 source "$library/ledger.sh"
 # shellcheck source=lib/growing.sh
 source "$library/growing.sh"
+# shellcheck source=lib/packing.sh
+source "$library/packing.sh"
 # shellcheck source=lib/encryption.sh
 source "$library/encryption.sh"
 # shellcheck source=lib/s3.sh
@@ -221,6 +225,7 @@ back_up() {
   dump=$BACKUP_DIRECTORY/$name
   PARTIALS=("$(partial_of "$dump")" "$(partial_of "$dump.json")")
 
+  make_partial "${PARTIALS[0]}"
   begin_copies "$database" "$name" "${PARTIALS[0]}"
   started=$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)
   open_snapshot "$database" "$WORK"
@@ -265,7 +270,7 @@ end_part() {
   trap '' TERM HUP # systemd tells every process, and so does the night: the second time must not cut this short
   end_progress
   stop_running
-  if ((${#PARTIALS[@]})); then rm -f -- "${PARTIALS[@]}"; fi
+  if ((${#PARTIALS[@]})); then rm -rf -- "${PARTIALS[@]}"; fi
   rm -rf -- "${WORK:-}"
   exit "$status"
 }

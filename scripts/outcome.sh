@@ -18,6 +18,8 @@ source "$library/settings.sh"
 source "$library/account.sh"
 # shellcheck source=lib/names.sh
 source "$library/names.sh"
+# shellcheck source=lib/content.sh
+source "$library/content.sh"
 # shellcheck source=lib/manifest.sh
 source "$library/manifest.sh"
 # shellcheck source=lib/outcome/settings.sh

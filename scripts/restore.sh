@@ -36,6 +36,8 @@ source "$library/dump.sh"
 source "$library/compression.sh"
 # shellcheck source=lib/space.sh
 source "$library/space.sh"
+# shellcheck source=lib/content.sh
+source "$library/content.sh"
 # shellcheck source=lib/manifest.sh
 source "$library/manifest.sh"
 # shellcheck source=lib/verify.sh

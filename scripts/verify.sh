@@ -24,6 +24,8 @@ source "$library/facts.sh"
 source "$library/structure.sh"
 # shellcheck source=lib/checksum.sh
 source "$library/checksum.sh"
+# shellcheck source=lib/content.sh
+source "$library/content.sh"
 # shellcheck source=lib/manifest.sh
 source "$library/manifest.sh"
 # shellcheck source=lib/verify.sh

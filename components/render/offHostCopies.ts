@@ -4,6 +4,8 @@ import { shellWord } from "./quote";
 export interface OffHostFacts {
   readonly s3?: BucketFacts;
   readonly nas?: NasFacts;
+  /** Whether dumps are directories, whose copies are tar files. */
+  readonly packed: boolean;
   /** Public keys that copies are encrypted to; none if empty. */
   readonly ageRecipients: readonly string[];
 }
@@ -33,7 +35,7 @@ export interface NasFacts {
 
 /** Renders the runbook's part on off-host copies: where each is, how to fetch one by hand, how to read it. */
 export function renderOffHost(facts: OffHostFacts): string {
-  const { s3, nas, ageRecipients } = facts;
+  const { s3, nas, packed, ageRecipients } = facts;
   if (!s3 && !nas) {
     return `## Off-host
 
@@ -41,11 +43,13 @@ There is no off-host copy: if this container's storage is lost, so are the dumps
 change that.
 `;
   }
-  const suffix = ageRecipients.length > 0 ? ".age" : "";
+  const plain = packed ? ".tar" : "";
+  const suffix = ageRecipients.length > 0 ? `${plain}.age` : plain;
   const parts = [
     s3 && renderBucket(s3, suffix),
     nas && renderNas(nas, suffix),
-    ageRecipients.length > 0 ? renderDecryption(ageRecipients) : undefined,
+    ageRecipients.length > 0 ? renderDecryption(ageRecipients, plain) : undefined,
+    packed ? UNPACKING : undefined,
     nas && renderNasSetup(nas),
   ];
   return parts.filter((part) => part !== undefined).join("\n");
@@ -86,7 +90,16 @@ The first lists what is there. A dump counts once its manifest, the \`.json\` be
 `;
 }
 
-function renderDecryption(recipients: readonly string[]): string {
+const UNPACKING = `## Unpacking a copy
+
+Dumps are directories here, and a copy is one tar file. Unpacked, it is what pg_restore takes:
+
+    mkdir <file>.dump
+    tar --extract --file=<file>.dump.tar --directory=<file>.dump
+    (cd <file>.dump && sha256sum * | sha256sum)    # the manifest's sha256
+`;
+
+function renderDecryption(recipients: readonly string[], plain: string): string {
   return `## Reading an encrypted copy
 
 Off-host copies are encrypted with age to:
@@ -95,9 +108,8 @@ ${recipients.map((recipient) => `    ${recipient}`).join("\n")}
 
 The private keys are neither in the container nor on its host. On a machine that has one of them:
 
-    age --decrypt --identity <private key file> --output <file>.dump <file>.dump.age
-    sha256sum <file>.dump        # the manifest's sha256 is that of the decrypted dump
-`;
+    age --decrypt --identity <private key file> --output <file>.dump${plain} <file>.dump${plain}.age
+${plain === "" ? "    sha256sum <file>.dump        # the manifest's sha256 is that of the decrypted dump\n" : ""}`;
 }
 
 function renderNasSetup(nas: NasFacts): string {

@@ -20,7 +20,7 @@ print_catalogue() {
 # One line: time, database, size, rows, label, verified, off-host, file; TAB between.
 describe_dump() {
   local dump=$1 file=${1##*/} about size
-  size=$(format_size "$(stat -c %s -- "$dump")")
+  size=$(format_size "$(size_of_dump "$dump")")
   if is_verified "$dump"; then
     about=$(jq -r --arg size "$size" '[(.started | sub("T"; " ") | sub("[.].*|Z"; "")), .database, $size,
       ([.tables[]] | add // 0 | tostring), (.label // "-"), "yes"] | join("\t")' -- "$dump.json")

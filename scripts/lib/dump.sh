@@ -13,12 +13,38 @@ stop_running() {
   RUNNING=()
 }
 
-# Writes the dump of the open snapshot to a file, hashed on the way. Sets DUMP_SHA256.
+# What a dump is written to: there before anyone opens it.
+make_partial() {
+  if ((DUMP_JOBS > 1)); then mkdir -- "$1"; else : >"$1"; fi
+}
+
+# Writes the dump of the open snapshot. Sets DUMP_SHA256.
 write_dump() {
   local database=$1 partial=$2 work=$3
-  write_hashed "$partial" "$work" pg_dump --format=custom "${COMPRESS_OPTIONS[@]}" --snapshot="$SNAPSHOT_ID" \
-    --lock-wait-timeout="$LOCK_WAIT" --dbname="$(connect_to "$database")"
+  local options=("${COMPRESS_OPTIONS[@]}" --snapshot="$SNAPSHOT_ID" --lock-wait-timeout="$LOCK_WAIT"
+    --dbname="$(connect_to "$database")")
+  if [[ -d $partial ]]; then
+    write_directory "$partial" "$work" "${options[@]}"
+  else
+    write_hashed "$partial" "$work" pg_dump --format=custom "${options[@]}"
+  fi
 }
+
+# Several tables at a time, each into a file of its own. pg_dump opens those itself, so they are hashed when they are there.
+write_directory() {
+  local partial=$1 work=$2 pid status=0
+  shift 2
+  "${AS_ACCOUNT[@]}" pg_dump --format=directory --jobs="$DUMP_JOBS" --file="$partial" "$@" 2>"$work/dump.err" &
+  pid=$!
+  RUNNING+=("$pid")
+  wait "$pid" || status=$?
+  if ((status)); then fail_dump pg_dump "$status" "$work"; fi
+  # shellcheck disable=SC2034 # goes into the manifest
+  DUMP_SHA256=$(hash_dump "$partial")
+}
+
+# PROGRAM STATUS WORK
+fail_dump() { fail "$1 ended with $(describe_status "$2"): $(<"$3/dump.err") $(<"$3/session.err")"; }
 
 # FILE WORK COMMAND...: writes the command's output. Command and file are joined by named pipes, so that each of the
 # three programs has an exit status of its own. Sets DUMP_SHA256.
@@ -38,7 +64,7 @@ write_hashed() {
   # Not after sha256sum: that one waits for ever for a tee that never opened its pipe, since it had no file to write to.
   if ((copy_status)); then fail "dump cannot be written to $partial: $(<"$work/copy.err")"; fi
   wait "$hash_pid" || hash_status=$?
-  if ((dump_status)); then fail "$1 ended with $(describe_status "$dump_status"): $(<"$work/dump.err") $(<"$work/session.err")"; fi
+  if ((dump_status)); then fail_dump "$1" "$dump_status" "$work"; fi
   if ((hash_status)); then fail "sha256sum ended with $(describe_status "$hash_status")"; fi
   # shellcheck disable=SC2034 # goes into the manifest
   read -r DUMP_SHA256 _ <"$work/sha256"
@@ -59,9 +85,8 @@ verify_dump() {
 # Reads the file back from the disk, not from memory, and compares.
 verify_written() {
   local file=$1 sha256=$2 found
-  sync -- "$file"
-  dd if="$file" iflag=nocache count=0 status=none 2>/dev/null || true
-  read -r found _ < <(sha256sum <"$file")
+  settle_on_disk "$file"
+  found=$(hash_dump "$file")
   if [[ $found != "$sha256" ]]; then fail "what is on disk is not what pg_dump wrote: SHA-256 $found, must be $sha256"; fi
 }
 
@@ -80,6 +105,6 @@ commit_dump() {
 remove_dump() {
   local dump=$1 manifest=$1.json
   mv -- "$manifest" "$(partial_of "$manifest")"
-  rm -f -- "$dump"
+  rm -rf -- "$dump"
   rm -f -- "$(partial_of "$manifest")"
 }

@@ -114,7 +114,7 @@ check_object() {
   fi
   if [[ $object == *.age ]]; then read_identity; fi
   size=$(read_manifest "$WORK/remote/$REMOTE.json" .size)
-  if [[ $object == *.age ]]; then size=$((2 * size)); fi # encrypted and plain for a moment
+  if [[ $object != *.dump ]]; then size=$((2 * size)); fi # encrypted and plain, packed and unpacked, for a moment
   free=$(df --output=avail --block-size=1 -- "$DIRECTORY" | tail -n 1)
   if ((size > free)); then
     fail "not enough space in $DIRECTORY: the dump takes $(format_size "$size"), $(format_size "$free") are free: give a --work directory"
@@ -137,8 +137,8 @@ read_identity() {
 
 download() {
   local object=$1 partial=$DIRECTORY/.$REMOTE.download manifest=$WORK/remote/$REMOTE.json found
-  PARTIALS=("$partial" "$partial.age")
-  rm -f -- "${PARTIALS[@]}"
+  PARTIALS=("$partial" "$partial.age" "$partial.tar")
+  rm -rf -- "${PARTIALS[@]}"
   printf '%s\n' "$WORK" "${PARTIALS[@]}" | write_note "$(work_note)"
   say "fetching $(s3_url "$S3_PREFIX$object"), $(format_size "$(read_manifest "$manifest" .size)")"
   if [[ $object == *.age ]]; then
@@ -150,18 +150,30 @@ download() {
   else
     get_s3 "$(s3_url "$S3_PREFIX$object")" "$partial"
   fi
-  read -r found _ < <(sha256sum <"$partial")
+  if [[ ${object%.age} == *.tar ]]; then unpack "$partial"; fi
+  found=$(hash_dump "$partial")
   if [[ $found != "$(read_manifest "$manifest" .sha256)" ]]; then
     fail "$object is damaged off-host: its SHA-256 is $found, its manifest says $(read_manifest "$manifest" .sha256)"
   fi
   keep_download "$partial" "$manifest"
 }
 
+# A tar file becomes the directory that it was.
+unpack() {
+  local partial=$1
+  mv -- "$partial" "$partial.tar"
+  mkdir -- "$partial"
+  if ! tar --extract --file="$partial.tar" --directory="$partial" --no-same-owner --no-same-permissions 2>"$WORK/tar.err"; then
+    fail "$object is damaged off-host: tar says: $(head -n 1 "$WORK/tar.err")"
+  fi
+  rm -f -- "$partial.tar"
+}
+
 # As the night leaves a dump, the manifest last.
 keep_download() {
   local partial=$1 manifest=$2
-  chown "$BACKUP_ROLE:postgres" "$partial"
-  chmod 0640 "$partial"
+  chown -R "$BACKUP_ROLE:postgres" "$partial"
+  chmod -R u=rwX,g=rX,o= "$partial"
   install -o "$BACKUP_ROLE" -g postgres -m 0640 -- "$manifest" "$partial.json"
   sync -- "$partial" "$partial.json"
   mv -- "$partial" "$FETCHED"

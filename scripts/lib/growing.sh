@@ -32,10 +32,10 @@ print_growing() {
   done
 }
 
-# FILE: what goes off-host of it, on CONTENT. Must be settled before it may count.
+# DUMP: what goes off-host of it, on CONTENT. Must be settled before it may count.
 open_content() {
   mkfifo -- "$COPY_WORK/content" "$COPY_WORK/plain"
-  sha256sum <"$COPY_WORK/plain" >"$COPY_WORK/sha256" &
+  hash_content "$1" <"$COPY_WORK/plain" >"$COPY_WORK/sha256" &
   HASHER=$!
   print_content "$1" >"$COPY_WORK/content" 2>"$COPY_WORK/content.err" &
   READER=$!
@@ -43,13 +43,17 @@ open_content() {
   exec {CONTENT}<"$COPY_WORK/content"
 }
 
+hash_content() { if [[ -d $1 ]]; then hash_packed; else sha256sum; fi; }
+
 print_content() {
   if is_encrypting; then
-    print_growing "$1" | tee -- "$COPY_WORK/plain" | encrypt
+    print_plain "$1" | tee -- "$COPY_WORK/plain" | encrypt
   else
-    print_growing "$1" | tee -- "$COPY_WORK/plain"
+    print_plain "$1" | tee -- "$COPY_WORK/plain"
   fi
 }
+
+print_plain() { if [[ -d $1 ]]; then print_packed "$1"; else print_growing "$1"; fi; }
 
 # Stops unless what was read is a dump that exists by now: committed, and of the SHA-256 that its manifest says. The end
 # of the file alone is no proof, as it also ends when pg_dump or its night dies.

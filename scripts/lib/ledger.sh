@@ -31,7 +31,8 @@ write_ledger() {
 # TARGET DATABASE FILE [JSON]: an attempt that may leave something at the target.
 note_sending() {
   write_ledger "$1" "$3" "$(jq -n --arg database "$2" --arg file "$3" --arg place "$("${1}_place" '')" \
-    --argjson more "${4:-null}" '{database: $database, file: $file, place: $place, state: "sending"} + $more')"
+    --arg object "$(object_of "$3")" --argjson more "${4:-null}" \
+    '{database: $database, file: $file, object: $object, place: $place, state: "sending"} + $more')"
 }
 
 # TARGET DATABASE FILE OBJECT JSON

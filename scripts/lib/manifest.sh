@@ -10,19 +10,28 @@ write_manifest() {
   jq -n --argjson format "$MANIFEST_FORMAT" --arg database "$database" --arg role "$BACKUP_ROLE" \
     --arg machine "$(uname -n)" --arg server "$SERVER_VERSION" --arg client "$CLIENT_VERSION" \
     --arg started "$started" --arg ended "$ended" --arg snapshot "$SNAPSHOT_ID" --arg file "$name" --arg called "$LABEL" \
-    --argjson size "$(stat -c %s -- "$dump")" --arg sha256 "$DUMP_SHA256" --rawfile warnings "$work/dump.err" \
+    --argjson size "$(size_of_dump "$dump")" --arg sha256 "$DUMP_SHA256" --argjson files "$(describe_files "$dump")" --rawfile warnings "$work/dump.err" \
     --argjson dumpability "$DUMPABILITY" --arg compression "$COMPRESSION_USED" --arg wanted "$wanted" --argjson limited "$([[ -n $wanted ]] && echo true || echo false)" \
     --slurpfile counts "$work/counts" --slurpfile newest "$work/newest" --slurpfile properties "$work/properties" \
     --slurpfile structure "$work/structure" --slurpfile keys "$work/keys" --slurpfile checksums "$work/checksums" '
     {format: $format, database: $database} + $properties[0] +
     {role: $role, machine: $machine, server_version: $server, client_version: $client,
      started: $started, ended: $ended, snapshot: $snapshot, file: $file,
-     "label": (if $called == "" then null else $called end), size: $size, sha256: $sha256,
-     compression: $compression, warnings: ($dumpability + ($warnings | split("\n") | map(select(. != "")))),
+     "label": (if $called == "" then null else $called end), size: $size, sha256: $sha256} +
+    $files + {compression: $compression, warnings: ($dumpability + ($warnings | split("\n") | map(select(. != "")))),
      counted: (if $limited then ($wanted | split("\n") | map(select(. != ""))) else "all" end),
      tables: (($counts | add) // {}), newest: $newest, checksums: (($checksums | add) // {}),
      structure: (reduce $structure[] as $things ({}; . * $things)),
      orphans: ([$keys[] | {"\(.table) \(.constraint)": .orphans}] | add // {})}' | save_manifest "${dump%/*}/$name.json"
+}
+
+# Of a directory, {files: {name: SHA-256}}.
+describe_files() {
+  if [[ ! -d $1 ]]; then
+    printf '{}'
+    return
+  fi
+  list_hashes "$1" | jq -Rn '{files: ([inputs | split("  ") | {(.[1]): .[0]}] | add)}'
 }
 
 # Writes standard input to the partial of a manifest.
@@ -42,8 +51,8 @@ read_manifest() { jq -r "$2" -- "$1"; }
 # whoever is about to use the content.) All of the file at once (-s): of an empty one, jq 1.6 says that all is well.
 is_verified() {
   local dump=$1
-  [[ -f $dump && -f $dump.json ]] &&
-    jq -es --arg file "${dump##*/}" --argjson size "$(stat -c %s -- "$dump")" --argjson format "$MANIFEST_FORMAT" '
+  [[ -e $dump && -f $dump.json ]] &&
+    jq -es --arg file "${dump##*/}" --argjson size "$(size_of_dump "$dump")" --argjson format "$MANIFEST_FORMAT" '
       length == 1 and (.[0] | .format == $format and .file == $file and .size == $size
       and (.sha256 | test("^[0-9a-f]{64}$")) and ((.tables | type == "object") or .kind == "globals"))' \
       -- "$dump.json" >/dev/null 2>&1
@@ -73,7 +82,7 @@ is_labelled() {
 check_content() {
   local dump=$1 found right
   right=$(read_manifest "$dump.json" .sha256)
-  read -r found _ < <(sha256sum <"$dump")
+  found=$(hash_dump "$dump")
   if [[ $found != "$right" ]]; then
     fail "$dump is damaged: its SHA-256 is $found, its manifest says $right"
   fi

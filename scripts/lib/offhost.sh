@@ -58,7 +58,6 @@ begin_copies() {
   local database=$1 file=$2 source=$3 target
   declare -gA COPIERS=()
   open_gate "$WORK"
-  if [[ ! -e $source ]]; then : >"$source"; fi # there before anyone opens it
   for target in "${TARGETS[@]}"; do
     if is_dead "$target"; then continue; fi
     keep_target "$target" "$database" "$file" "$source" &
@@ -104,7 +103,13 @@ list_copied() {
   list_verified_labelled "$1"
 }
 
-object_of() { if is_encrypting; then printf '%s.age' "$1"; else printf '%s' "$1"; fi; }
+# What the copy of a dump is called: a directory goes as one tar file.
+object_of() {
+  local dump=$BACKUP_DIRECTORY/$1 object=$1
+  if [[ -d $dump || -d $(partial_of "$dump") ]]; then object+=.tar; fi
+  if is_encrypting; then object+=.age; fi
+  printf '%s' "$object"
+}
 
 # One target's part of a database's night, a process of its own: the new dump, then what earlier nights missed. Then, and
 # only then, older copies are superseded.

@@ -17,7 +17,7 @@ pick_dump() {
   else
     find_newest "$database" "$moment"
   fi
-  if [[ ! -f $DUMP ]]; then fail "$DUMP does not exist: must be a dump, see ls $BACKUP_DIRECTORY"; fi
+  if [[ ! -e $DUMP ]]; then fail "$DUMP does not exist: must be a dump, see ls $BACKUP_DIRECTORY"; fi
   if ! "${AS_ACCOUNT[@]}" test -r "$DUMP"; then
     fail "${AS_ACCOUNT[2]:-$(id -un)} cannot read $DUMP: put it into $BACKUP_DIRECTORY and let the group postgres read it"
   fi
@@ -81,7 +81,7 @@ check_against_manifest() {
     fail "$DUMP has no manifest ($DUMP.json): it was never completed, or the manifest was not copied with it"
   fi
   if ! is_verified "$DUMP"; then
-    fail "$DUMP does not fit its manifest: it has $(stat -c %s -- "$DUMP") bytes, the manifest says" \
+    fail "$DUMP does not fit its manifest: it has $(size_of_dump "$DUMP") bytes, the manifest says" \
       "$(jq -r '"\(.size) bytes of \(.file)"' -- "$DUMP.json" 2>/dev/null || echo 'nothing readable')"
   fi
   check_content "$DUMP"

@@ -52,8 +52,8 @@ remove_leftovers() {
     name=${file##*/.}
     if [[ ! -e $file || ($name == manual_* && ! -O $file) || ! $name =~ _${TIMESTAMP_PATTERN}\.(dump|sql)(\.json)?\.partial$ ]]; then continue; fi
     name=${name%.partial}
-    if [[ $name == *.json && ! -e $BACKUP_DIRECTORY/$name ]]; then rm -f -- "$BACKUP_DIRECTORY/${name%.json}"; fi
-    rm -f -- "$file"
+    if [[ $name == *.json && ! -e $BACKUP_DIRECTORY/$name ]]; then rm -rf -- "${BACKUP_DIRECTORY:?}/${name%.json}"; fi
+    rm -rf -- "$file"
     warn "removed $file, left by a run that was cut off"
   done
   find "$BACKUP_STATE" -mindepth 1 -maxdepth 1 -type d -name 'run.*' -exec rm -rf -- {} +

@@ -27,7 +27,7 @@ show_progress() {
   trap - ERR                                 # it is killed, and that is its good end
   exec {SESSION_IN}>&- {SESSION_OUT}<&- 9>&- # neither the snapshot nor the lock may outlive the dump because of this
   while :; do
-    size=$(stat -c %s -- "$file" 2>/dev/null || echo 0)
+    size=$(size_of_dump "$file" 2>/dev/null || echo 0)
     printf '%s%s: %s written, about %s expected' "$CLEAR_LINE" "$LOG_SUBJECT" "$(format_size "$size")" "$estimate" >&2
     sleep 0.5
   done

@@ -157,7 +157,7 @@ prove() {
 # What a restore that ends early leaves behind: nothing.
 clean_up_restore() {
   if ((PLAN)); then return; fi
-  if ((${#PARTIALS[@]})); then rm -f -- "${PARTIALS[@]}"; fi
+  if ((${#PARTIALS[@]})); then rm -rf -- "${PARTIALS[@]}"; fi
   if [[ -n $CREATED_DATABASE ]]; then drop_unfinished "$CREATED_DATABASE"; fi
   if [[ -n $CLOSED ]]; then open_database; fi
 }
@@ -185,7 +185,7 @@ remove_noted() {
   mapfile -t noted <"$note"
   for file in "${noted[@]:1}"; do
     if [[ -e $file ]]; then warn "$file, half fetched by a run that was cut off, is removed"; fi
-    perform rm -f -- "$file"
+    perform rm -rf -- "$file"
   done
   WORK=${noted[0]:-}
   remove_work_directory

@@ -52,7 +52,7 @@ try_source() {
 fill_defaults() {
   : "${BACKUP_NAME:=}" "${BACKUP_ROLE:=}" "${BACKUP_DIRECTORY:=}" "${BACKUP_STATE:=}" "${BACKUP_SECRETS:=}"
   : "${GRANTS:=all}" "${BYPASS_RLS:=no}" "${LARGE_OBJECTS:=no}"
-  : "${RETENTION_DAYS:=14}" "${LOCK_WAIT:=10min}" "${S3_STALL_SECONDS:=60}" "${COMPRESSION:=auto}"
+  : "${RETENTION_DAYS:=14}" "${LOCK_WAIT:=10min}" "${S3_STALL_SECONDS:=60}" "${COMPRESSION:=auto}" "${DUMP_JOBS:=1}"
   : "${S3_BUCKET:=}" "${S3_PREFIX:=}" "${S3_REGION:=us-east-1}" "${S3_ENDPOINT:=}" "${S3_CA_FILE:=}"
   : "${BACKUP_VMID:=}" "${BACKUP_HOST:=}" "${BACKUP_COMMAND:=}" "${OUTCOME_SECRETS:=}" "${METRICS_DIRECTORY:=}"
   : "${NOTIFY_COMMAND:=}" "${NOTIFY_MAIL:=}" "${NOTIFY_SECONDS:=20}"
@@ -77,6 +77,7 @@ check_names() {
   require_match LOCK_WAIT '^[1-9][0-9]*(ms|s|min|h)$' "a time as PostgreSQL writes it, e.g. '10min'"
   require_match COMPRESSION '^(auto|none|gzip(:[1-9])?|zstd(:([1-9]|1[0-9]|2[0-2]))?)$' \
     "auto, none, gzip, gzip:1 to gzip:9, zstd or zstd:1 to zstd:22"
+  require_match DUMP_JOBS '^([1-9]|1[0-6])$' 'a whole number from 1 to 16'
   require_match S3_STALL_SECONDS '^[1-9][0-9]{0,4}$' 'a whole number of seconds, 1 or more'
 }
 

@@ -12,9 +12,16 @@ check_space() {
       "$(format_size "$free") ($free bytes) are free: free some, or lower RETENTION_DAYS ($RETENTION_DAYS)"
   fi
   # Some file systems do not count inodes and say 0 or -.
-  if [[ $total =~ ^[1-9] ]] && ((inodes < 8)); then
-    fail "not enough inodes in $BACKUP_DIRECTORY: a dump takes up to 8, $inodes are free: remove files"
+  if [[ $total =~ ^[1-9] ]] && ((inodes < $(estimate_files "$database"))); then
+    fail "not enough inodes in $BACKUP_DIRECTORY: a dump takes up to $(estimate_files "$database"), $inodes are free: remove files"
   fi
+}
+
+# With DUMP_JOBS a file for each table.
+estimate_files() {
+  local tables=0
+  if ((DUMP_JOBS > 1)); then tables=$(query "$1" "select count(*) from pg_class where relkind in ('r', 'm');"); fi
+  printf '%s' "$((8 + tables))"
 }
 
 # About how many bytes a dump will have: as many as the last one, grown as the database has since. The first: a quarter

@@ -105,7 +105,7 @@ check_room() {
   local directory needed free
   directory=$(query postgres 'show data_directory;')
   if ((${#TABLES[@]})) || [[ ! -d $directory ]]; then return; fi # no telling how much of it a table is
-  if [[ -n $MANIFEST ]]; then needed=$(read_manifest "$MANIFEST" '.database_size // .size'); else needed=$(stat -c %s -- "$DUMP"); fi
+  if [[ -n $MANIFEST ]]; then needed=$(read_manifest "$MANIFEST" '.database_size // .size'); else needed=$(size_of_dump "$DUMP"); fi
   free=$(df --output=avail --block-size=1 -- "$directory" | tail -n 1)
   if ((needed > free)); then
     fail "not enough space in $directory: the restored database takes about $(format_size "$needed") ($needed bytes)," \

@@ -22,6 +22,7 @@ const settings: ContainerSettings = {
   hardening: "auto",
   retentionDays: 14,
   compression: "auto",
+  dumpJobs: 1,
   countTables: [],
   checksumTables: ["public.expenses"],
   drillCalendar: "Sun *-*-* 04:00:00 UTC",

@@ -214,7 +214,7 @@ CapabilityBoundingSet=
     calendar: "*-*-* 02:00:00 UTC",
     retentionDays: 14,
     sandbox: { sandbox: "full", writable: ["/var/backups/trade-show-app"], hosts: [], ownAccount: true },
-    offHost: { ageRecipients: [] },
+    offHost: { packed: false, ageRecipients: [] },
     telling: { webhook: false, ping: false },
   };
 
@@ -249,7 +249,7 @@ CapabilityBoundingSet=
 
   it("a runbook that says where the off-host copies are", () => {
     const s3 = { bucket: "b", prefix: "ct2320/", region: "eu-central-1", retentionDays: 14, noncurrentDays: 14 };
-    const runbook = renderRunbook({ ...facts, offHost: { s3, ageRecipients: [] } });
+    const runbook = renderRunbook({ ...facts, offHost: { s3, packed: false, ageRecipients: [] } });
     assert.match(runbook, /^ {4}aws s3 ls --region eu-central-1 s3:\/\/b\/ct2320\/$/m);
     assert.match(runbook, /^ {4}aws s3 cp .*<file>\.dump \.$/m);
     assert.doesNotMatch(runbook, /There is no off-host copy|age --decrypt|authorized_keys/);
@@ -261,7 +261,7 @@ CapabilityBoundingSet=
   };
 
   it("a runbook that says how to fetch a copy from the NAS, and how its administrator sets it up", () => {
-    const lines = renderRunbook({ ...facts, offHost: { nas, ageRecipients: [] } }).split("\n");
+    const lines = renderRunbook({ ...facts, offHost: { nas, packed: false, ageRecipients: [] } }).split("\n");
     for (const line of [
       "    rsync -e 'ssh -p 2222' pgbackup@nas.example.lan:/ct2320/",
       "    rsync -e 'ssh -p 2222' pgbackup@nas.example.lan:/ct2320/<file>.dump .",
@@ -273,8 +273,19 @@ CapabilityBoundingSet=
     assert.ok(!lines.some((line) => /There is no off-host copy|aws s3|age --decrypt/.test(line)));
   });
 
+  it("a runbook of dumps that are directories: copies are tar files, and how to unpack one", () => {
+    const runbook = renderRunbook({ ...facts, offHost: { nas, packed: true, ageRecipients: ["age1one"] } });
+    const lines = runbook.split("\n").map((line) => line.trim());
+    for (const line of [
+      "age --decrypt --identity <private key file> --output <file>.dump.tar <file>.dump.tar.age",
+      "tar --extract --file=<file>.dump.tar --directory=<file>.dump",
+    ])
+      assert.ok(lines.includes(line), line);
+    assert.match(runbook, /<file>\.dump\.tar\.age \.$/m);
+  });
+
   it("a runbook for a NAS that only takes more, and copies that are encrypted", () => {
-    const offHost = { nas: { ...nas, retentionDays: 0 }, ageRecipients: ["age1one", "age1two"] };
+    const offHost = { nas: { ...nas, retentionDays: 0 }, packed: false, ageRecipients: ["age1one", "age1two"] };
     const lines = renderRunbook({ ...facts, offHost }).split("\n");
     for (const line of [
       "    rsync -e 'ssh -p 2222' pgbackup@nas.example.lan:/ct2320/<file>.dump.age .",

@@ -25,8 +25,8 @@ name_nas() { printf 'off-host target NAS, %s' "$(nas_place '')"; }
 nas_send() {
   local database=$1 file=$2 source=$3 link=$COPY_WORK/$4
   note_sending nas "$database" "$file"
-  if is_encrypting; then
-    encrypt_for_nas "$file" "$source" "$link"
+  if is_encrypting || [[ -d $source ]]; then
+    prepare_for_nas "$file" "$source" "$link"
   else
     follow_to_nas "$file" "$source" "$link"
   fi
@@ -36,15 +36,15 @@ nas_send() {
   COPY_FACTS=$(jq -n --arg sha256 "$(hash_file "$link")" --argjson size "$(stat -L -c %s -- "$link")" '{$size, $sha256}')
 }
 
-# FILE SOURCE LINK: encrypted while it grows, into a file of its own, because no two encryptions are alike and a transfer
-# that is cut must be able to go on.
-encrypt_for_nas() {
+# FILE SOURCE LINK: encrypted or packed while it grows, into a file of its own, because no two encryptions or tar files are
+# alike and a transfer that is cut must be able to go on.
+prepare_for_nas() {
   local pid
   open_content "$2"
-  cat <&"$CONTENT" >"$3" 2>"$COPY_WORK/cipher.err" &
+  cat <&"$CONTENT" >"$3" 2>"$COPY_WORK/prepare.err" &
   pid=$!
   RUNNING+=("$pid")
-  wait "$pid" || fail "off-host copy: $1 cannot be encrypted into $COPY_WORK: $(<"$COPY_WORK/cipher.err")"
+  wait "$pid" || fail "off-host copy: $1 cannot be prepared for the NAS in $COPY_WORK: $(<"$COPY_WORK/prepare.err")"
   settle_content "$1"
 }
 
@@ -89,7 +89,7 @@ nas_reading_limit() { printf '%s' "$((NAS_STALL_SECONDS + $(stat -L -c %s -- "$1
 nas_abandon() { :; } # what is there is gone on with
 
 nas_clear() {
-  if nas_expires "$1"; then nas_remove "$1" "$(object_of "$1")"; fi
+  if nas_expires "$1"; then nas_remove "$1" "$(read_ledger nas "$1" .object)"; fi
 }
 
 nas_supersede() { :; } # the job itself removes old copies, see nas_remove

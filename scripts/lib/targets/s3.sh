@@ -169,7 +169,7 @@ read_earlier_attempt() {
 s3_clear() {
   local upload
   upload=$(read_ledger s3 "$1" .upload)
-  if [[ -n $upload ]]; then abort_upload "$S3_PREFIX$(object_of "$1")" "$upload"; fi
+  if [[ -n $upload ]]; then abort_upload "$S3_PREFIX$(read_ledger s3 "$1" .object)" "$upload"; fi
 }
 
 s3_abandon() {

@@ -1,0 +1,35 @@
+# shellcheck shell=bash
+# A dump that is a directory, as one tar file, made while pg_dump writes: of each file once it is whole.
+
+print_packed() {
+  (
+    cd -- "$1" || exit 1 # it is renamed meanwhile
+    print_whole_files | tar --create --file=- --no-recursion --verbatim-files-from --files-from=-
+  )
+}
+
+# Names of the files of this directory that nobody writes to any more; all of them once the gate is closed. pg_dump opens
+# each file once; which of them are open now, the system knows.
+print_whole_files() {
+  local open=1 place file written
+  local -A printed=()
+  place=$(pwd -P)
+  while ((open)); do
+    if ! wait_at_gate; then open=0; fi
+    set -- *
+    written=''
+    if ((open)); then written=$(find /proc/[0-9]*/fd -lname "$place/*" -printf '%l/\n' 2>/dev/null || true); fi
+    for file in "$@"; do
+      if [[ ! -e $file || -n ${printed[$file]:-} || $written == *"/$file/"* ]]; then continue; fi
+      printed[$file]=1
+      printf '%s\n' "$file"
+    done
+  done
+}
+
+# Of a tar file on standard input, what hash_dump gives of the directory.
+hash_packed() {
+  # shellcheck disable=SC2016 # for the shell that tar runs
+  tar --extract --file=- --to-command='printf "%s  %s\n" "$(sha256sum | cut -c 1-64)" "$TAR_FILENAME"' |
+    LC_ALL=C sort --key=2 | sha256sum
+}
