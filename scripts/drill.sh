@@ -40,6 +40,8 @@ source "$library/verify.sh"
 source "$library/verdict.sh"
 # shellcheck source=lib/pick.sh
 source "$library/pick.sh"
+# shellcheck source=lib/definition.sh
+source "$library/definition.sh"
 # shellcheck source=lib/scratch.sh
 source "$library/scratch.sh"
 # shellcheck source=lib/drill.sh

@@ -46,6 +46,8 @@ source "$library/verify.sh"
 source "$library/verdict.sh"
 # shellcheck source=lib/pick.sh
 source "$library/pick.sh"
+# shellcheck source=lib/definition.sh
+source "$library/definition.sh"
 # shellcheck source=lib/restoreOptions.sh
 source "$library/restoreOptions.sh"
 # shellcheck source=lib/target.sh
@@ -90,9 +92,12 @@ Which dump:
   --fetch           only fetch and check it, restore nothing
 Where to:
   --into DATABASE   existing: what is in it is replaced. First a safety dump; nobody but superusers can connect
-                    meanwhile; owners and grants as in the dump; one transaction, so a failure leaves it as it was
+                    meanwhile; owners and grants as in the dump; one transaction, so a failure leaves it as it was. The
+                    database itself keeps its owner, settings and grants
   --new DATABASE    created for it, or existing and empty. Everything belongs to the owner of the dumped database
-  --as DATABASE     created for it, beside the original: owners and grants exactly as in the dump, whose roles must exist
+  --as DATABASE     created for it, beside the original: owners and grants exactly as in the dump, whose roles must exist.
+                    What is created, with --new too, has encoding, locale, settings, grants, connection limit and comment
+                    of the dumped database
   --table NAME      only this table (repeatable), written as in the manifest: public.expenses, public."Odd Name".
                     With its data, indexes, sequences, triggers, grants, partitions. --into: it must not exist there,
                     and nothing that is there is changed, so no safety dump is taken. Foreign keys to and from other
@@ -121,7 +126,7 @@ main() {
   require_root
   load_settings
   isolate_client
-  require_commands psql pg_dump pg_restore createdb dropdb vacuumdb jq runuser flock sha256sum awk df curl
+  require_commands psql pg_dump pg_restore dropdb vacuumdb jq runuser flock sha256sum awk df curl
   AS_ACCOUNT=(runuser -u postgres --)
   take_lock "$BACKUP_STATE/restore.lock"
   clean_up_interrupted

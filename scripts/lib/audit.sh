@@ -75,7 +75,7 @@ SQL
 }
 
 print_excess_of_cluster() {
-  print_finding excess 'it has attributes that reading does not need (alter role … no…)' \
+  print_finding excess 'it has attributes that reading does not need (alter role ... no...)' \
     "select name from pg_catalog.pg_roles, lateral (values (rolsuper, 'superuser'), (rolcreatedb, 'createdb'),
        (rolcreaterole, 'createrole'), (rolreplication, 'replication'),
        (rolbypassrls and '$BYPASS_RLS' <> 'yes', 'bypassrls')) as a (held, name)
@@ -94,7 +94,7 @@ print_excess_of_cluster() {
 }
 
 print_excess_of_database() {
-  print_finding excess 'it owns objects (alter … owner to)' \
+  print_finding excess 'it owns objects (alter ... owner to)' \
     "select coalesce(pg_describe_object(classid, objid, objsubid), 'object ' || objid) as name from pg_catalog.pg_shdepend
      where refclassid = 'pg_catalog.pg_authid'::regclass and refobjid = current_user::regrole and deptype = 'o'
        and dbid in (0, (select oid from pg_catalog.pg_database where datname = current_database()))"

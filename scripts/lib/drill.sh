@@ -3,7 +3,7 @@
 
 run_drill() {
   local database status failed=()
-  require_commands psql pg_restore createdb vacuumdb jq flock sha256sum awk df numfmt ipcrm tail timeout
+  require_commands psql pg_restore vacuumdb jq flock sha256sum awk df numfmt ipcrm tail timeout
   prepare_drill
   for database in "${DATABASES[@]}"; do
     status=0
@@ -133,12 +133,11 @@ make_roles() {
 }
 
 restore_into_scratch() {
-  local database=$1 options=()
-  mapfile -t options < <(read_manifest "$MANIFEST" '"--encoding=\(.encoding)", "--lc-collate=\(.collate)", "--lc-ctype=\(.ctype)"')
-  if ! createdb --template=template0 --maintenance-db=postgres "${options[@]}" -- "$database" 2>"$WORK/restore.err"; then
+  local database=$1 options=(--exit-on-error --no-tablespaces)
+  read_definition "$database" "$database" --no-tablespaces
+  if ! { run_sql postgres <"$WORK/definition.create" && run_sql postgres <"$WORK/definition.settings"; } 2>"$WORK/restore.err"; then
     fail "the database cannot be created on the scratch server: $(<"$WORK/restore.err")"
   fi
-  options=(--exit-on-error --no-tablespaces)
   if [[ -z $ROLES_FROM ]]; then options+=(--no-owner --no-privileges); fi
   if ! pg_restore --dbname="$(connect_to "$database")" "${options[@]}" "$DUMP" 2>"$WORK/restore.err"; then
     fail "pg_restore failed: $(<"$WORK/restore.err")"

@@ -100,3 +100,8 @@ run_through() {
     fail "$DUMP is damaged: pg_restore says: $found"
   fi
 }
+
+# Of the table of contents, the entries that begin with this pattern.
+list_entries() {
+  "${AS_ACCOUNT[@]}" pg_restore --create --list -- "$DUMP" | grep -E "^[0-9]+; [0-9]+ [0-9]+ $1" || true
+}

@@ -27,6 +27,10 @@ quote_literal() {
   printf "E'%s'" "${text//\'/\'\'}"
 }
 
+# A name in SQL as pg_dump writes it.
+# shellcheck disable=SC2034 # roles.sh, tables.sh and others
+readonly NAME_PATTERN='("([^"]|"")+"|[a-zA-Z_][a-zA-Z0-9_$]*)'
+
 quote_name() { printf '"%s"' "${1//\"/\"\"}"; }
 
 # Runs the SQL from standard input in a database; unaligned, one row a line, the first error is final.

@@ -20,6 +20,7 @@ perform() {
   return "$status"
 }
 
+# One transaction, unless it is CREATE DATABASE.
 perform_sql() {
   perform "${AS_ACCOUNT[@]}" psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --output=/dev/null --dbname=postgres --command="$*"
 }
@@ -27,6 +28,24 @@ perform_sql() {
 # What happens, for people; in a plan a comment.
 tell() {
   if ((PLAN)); then printf '# %s\n' "$*"; else say "$*"; fi
+}
+
+# A list in WORK, for pg_restore, where postgres can read it; a plan says how to write it there.
+hand_over() {
+  local file=$WORK/$1 entries
+  if ((!PLAN)); then
+    chmod 0644 -- "$file"
+    return
+  fi
+  mapfile -t entries <"$file"
+  format_command mkdir -p -m 0711 -- "$WORK"
+  printf '%s >%s\n' "$(format_command printf '%s\n' "${entries[@]}")" "$file"
+  format_command chmod 0644 -- "$file"
+}
+
+# The plan's, that is; a restore removes its own at the end.
+take_back_lists() {
+  if ((PLAN)); then format_command rm -r -- "$WORK"; fi
 }
 
 # Into an existing database, all or nothing.
@@ -41,12 +60,24 @@ restore_into() {
   take_safety_dump "$TARGET"
   if ((!PLAN)); then note_closed "$TARGET" "$CLOSED_LIMIT" "$SAFETY_DUMP"; fi
   tell "restoring $DUMP into '$TARGET' in one transaction"
-  if ! perform "${AS_ACCOUNT[@]}" pg_restore --dbname="$(name_database "$TARGET")" --clean --if-exists --exit-on-error \
-    --single-transaction "$DUMP"; then
+  if ! replace_content "$TARGET"; then
     fail "pg_restore failed: database '$TARGET' is as it was before. The safety dump $SAFETY_DUMP is not needed for that"
   fi
   refresh_statistics "$TARGET"
   prove # before anybody else can change it
+}
+
+# --clean drops in the reverse order of the table of contents. A partition's key that is part of its table's goes with that
+# one and cannot be dropped before it, which pg_dump does not see to.
+replace_content() {
+  local options=(--clean --if-exists --exit-on-error --single-transaction "${NO_TABLESPACES[@]}")
+  "${AS_ACCOUNT[@]}" pg_restore --list --verbose -- "$DUMP" | awk -f "${BASH_SOURCE[0]%/*}/dropOrder.awk" >"$WORK/order.list"
+  if [[ -s $WORK/order.list ]]; then
+    hand_over order.list
+    options+=(--use-list="$WORK/order.list")
+  fi
+  perform "${AS_ACCOUNT[@]}" pg_restore --dbname="$(name_database "$1")" "${options[@]}" "$DUMP" || return
+  if [[ -s $WORK/order.list ]]; then take_back_lists; fi
 }
 
 # Into a new database. It gets its name when it is whole.
@@ -59,8 +90,7 @@ restore_new() {
   if ((${#TABLES[@]})); then restore_tables "$target"; else restore_whole "$target"; fi
   refresh_statistics "$target"
   if ((CREATES)); then
-    perform_sql "alter database $(quote_name "$target") rename to $(quote_name "$TARGET")"
-    CREATED_DATABASE=''
+    finish_database "$target"
   fi
   prove
 }
@@ -69,15 +99,23 @@ working_name() { printf '%s.restoring' "${BACKUP_NAME:0:50}"; }
 
 create_database() {
   local database=$1 owner
-  local options=(--template=template0 --maintenance-db=postgres)
   owner=$(find_owner)
-  mapfile -t -O "${#options[@]}" options < <(list_creation_options)
-  if [[ -n $owner ]]; then options+=("--owner=$owner"); fi
+  read_definition "$database" "$TARGET" "${NO_TABLESPACES[@]}"
   tell "restoring $DUMP into the new database '$TARGET'"
   CREATED_DATABASE=$database
-  if ! perform "${AS_ACCOUNT[@]}" createdb "${options[@]}" -- "$database"; then
+  if ! perform_sql "$(<"$WORK/definition.create")${owner:+ OWNER = $(quote_name "$owner")}" ||
+    { [[ -s $WORK/definition.settings ]] && ! perform_sql "$(<"$WORK/definition.settings")"; }; then
     fail "database '$TARGET' cannot be created: nothing was restored"
   fi
+}
+
+# Gives the database its name, and in the same transaction what else it is.
+finish_database() {
+  local statements files=("$WORK/definition.properties")
+  if ((!LEAVES_GRANTS)); then files+=("$WORK/definition.grants"); fi
+  statements=$(printf 'ALTER DATABASE %s RENAME TO %s;\n' "$(quote_name "$1")" "$(quote_name "$TARGET")" && cat -- "${files[@]}")
+  if ! perform_sql "$statements"; then fail "'$TARGET' cannot be made what the dump says: the new database is removed again"; fi
+  CREATED_DATABASE=''
 }
 
 restore_whole() {
@@ -96,6 +134,7 @@ list_restore_options() {
     printf '%s\n' --no-owner ${owner:+"--role=$owner"}
     if ((LEAVES_GRANTS)); then printf '%s\n' --no-privileges; fi
   fi
+  if ((${#NO_TABLESPACES[@]})); then printf '%s\n' "${NO_TABLESPACES[@]}"; fi
   if [[ -n $JOBS ]]; then printf '%s\n' "--jobs=$JOBS"; elif ((!CREATES)); then printf '%s\n' --single-transaction; fi
 }
 
@@ -106,25 +145,6 @@ fail_new() {
     fail "pg_restore failed: the new database '$TARGET' is removed again$hint"
   fi
   fail "pg_restore failed: database '$TARGET' is empty as before$hint"
-}
-
-# The owner of the database that was dumped, from the manifest or else from the server, if such a role is here.
-find_owner() {
-  local owner=''
-  if [[ -n $MANIFEST ]]; then owner=$(read_manifest "$MANIFEST" '.owner // ""'); fi
-  if [[ -z $owner ]]; then
-    owner=$(query postgres "select pg_get_userbyid(datdba) from pg_database where datname = $(quote_literal "$SOURCE");")
-  fi
-  if [[ -n $owner ]] && { role_exists "$owner" || grep -qxF "CREATE ROLE $(quote_names <<<"$owner");" "$WORK/roles.sql" 2>/dev/null; }; then printf '%s' "$owner"; fi
-}
-
-list_creation_options() {
-  if [[ -n $MANIFEST ]]; then
-    read_manifest "$MANIFEST" '"--encoding=\(.encoding)", "--lc-collate=\(.collate)", "--lc-ctype=\(.ctype)"'
-  else
-    query postgres "select concat('--encoding=', pg_encoding_to_char(encoding), E'\n--lc-collate=', datcollate,
-      E'\n--lc-ctype=', datctype) from pg_database where datname = $(quote_literal "$SOURCE");"
-  fi
 }
 
 # pg_restore leaves no statistics; without them the application's and our own queries crawl.

@@ -13,7 +13,7 @@ check_globals() {
   query postgres 'select quote_ident(rolname) from pg_roles;' >"$WORK/roles.there"
   {
     cut -d ' ' -f 2- "$WORK/roles"
-    if [[ -n $MANIFEST ]]; then read_manifest "$MANIFEST" '.owner // ""'; fi
+    read_owner
   } | quote_names | sort -u >"$WORK/roles.wanted"
   add_memberships "$globals"
   print_role_statements "$globals" >"$WORK/roles.sql"

@@ -1,13 +1,11 @@
 # shellcheck shell=bash
 # The roles that a dump refers to: pg_dump holds none of them, pg_restore fails without them.
 
-# A name in SQL as pg_dump writes it.
-readonly NAME_PATTERN='("([^"]|"")+"|[a-zA-Z_][a-zA-Z0-9_$]*)'
-
-# Sets LEAVES_GRANTS: whether grants have to be left out.
+# Sets LEAVES_GRANTS: whether grants, and settings of roles, have to be left out.
 check_roles() {
   local missing
   LEAVES_GRANTS=0
+  read_statements
   list_roles >"$WORK/roles"
   if ((WITH_GLOBALS)); then
     check_globals
@@ -17,7 +15,8 @@ check_roles() {
     check_new_owner
     missing=$(find_missing other)
     if [[ -z $missing && -n $(find_missing grant) ]]; then
-      warn "grants are left out, because roles that have some in the dump are not on this server: $(find_missing grant)"
+      warn "grants, and settings of roles, are left out, because roles that have some in the dump are not on this server:" \
+        "$(find_missing grant)"
       # shellcheck disable=SC2034 # read by restore.sh
       LEAVES_GRANTS=1
     fi
@@ -35,6 +34,19 @@ check_new_owner() {
   fi
 }
 
+# The owner of the database that was dumped, if such a role is here or will be.
+find_owner() {
+  local owner
+  owner=$(read_owner)
+  if role_exists "$owner" || grep -qxF "CREATE ROLE $(quote_names <<<"$owner");" "$WORK/roles.sql" 2>/dev/null; then
+    printf '%s' "$owner"
+  fi
+}
+
+read_owner() {
+  sed -n 's/^-- Name: .*; Type: DATABASE; Schema: -; Owner: //p' "$WORK/statements" | sed 's/; Tablespace: .*//;q'
+}
+
 # KIND...: those that the server does not have, for people.
 find_missing() {
   local kind names=''
@@ -44,13 +56,25 @@ find_missing() {
     where name <> '' and name not in (select rolname from pg_roles);"
 }
 
-# owner NAME, grant NAME or other NAME (of policies and user mappings), one a line.
+# Lines of the dump that name roles and tablespaces: WORK/statements.
+read_statements() {
+  "${AS_ACCOUNT[@]}" pg_restore --create --schema-only --file=- -- "$DUMP" |
+    awk -v wanted='^(-- Name: |GRANT |ALTER (DEFAULT|ROLE) |CREATE (DATABASE|POLICY|USER MAPPING) )' \
+      -f "${BASH_SOURCE[0]%/*}/literals.awk" -f "${BASH_SOURCE[0]%/*}/statements.awk" >"$WORK/statements"
+}
+
+# owner NAME, grant NAME or other NAME (of policies and user mappings), one a line. What concerns the database itself
+# counts where it is created.
 list_roles() {
   local name=$NAME_PATTERN type='' line names
   while IFS= read -r line; do
-    if [[ $line =~ ^--\ Name:\ .*\;\ Type:\ ([A-Z ]+)\;\ Schema:\ .*\;\ Owner:\ (.*)$ ]]; then
-      type=${BASH_REMATCH[1]}
-      if [[ ${BASH_REMATCH[2]} != - ]]; then printf 'owner %s\n' "${BASH_REMATCH[2]}"; fi
+    if [[ $line =~ ^--\ Name:\ (.*)\;\ Type:\ ([A-Z ]+)\;\ Schema:\ (.*)\;\ Owner:\ (.*)$ ]]; then
+      type=${BASH_REMATCH[2]} names=${BASH_REMATCH[4]%%; Tablespace: *}
+      if ((!CREATES)) && [[ $type == DATABASE* || ${BASH_REMATCH[3]} == - && ${BASH_REMATCH[1]} == 'DATABASE '* ]]; then
+        type=''
+      elif [[ $type == 'DEFAULT ACL' ]]; then printf 'grant %s\n' "$names"; elif [[ $names != - ]]; then printf 'owner %s\n' "$names"; fi
+    elif [[ $type == 'DATABASE PROPERTIES' && $line =~ ^ALTER\ ROLE\ ($name)\ IN\ DATABASE\  ]]; then
+      printf 'grant %s\n' "$(unquote_names "${BASH_REMATCH[1]}")"
     elif [[ $type == *ACL && $line =~ ^(GRANT|ALTER\ DEFAULT\ PRIVILEGES)\ .*\ TO\ ($name)(\ WITH\ GRANT\ OPTION)?\;$ ]]; then
       printf 'grant %s\n' "$(unquote_names "${BASH_REMATCH[2]}")"
     elif [[ $type == POLICY && $line =~ ^CREATE\ POLICY\ $name\ ON\ $name(\.$name)?(\ AS\ [A-Z]+)?(\ FOR\ [A-Z]+)?\ TO\ ($name(,\ $name)*) ]]; then
@@ -58,11 +82,11 @@ list_roles() {
     elif [[ $type == 'USER MAPPING' && $line =~ ^CREATE\ USER\ MAPPING\ FOR\ ($name)\ SERVER ]]; then
       printf 'other %s\n' "$(unquote_names "${BASH_REMATCH[1]}")"
     fi
-  done < <("${AS_ACCOUNT[@]}" pg_restore --schema-only --file=- -- "$DUMP" | grep -E '^(-- Name: |GRANT |ALTER DEFAULT |CREATE POLICY |CREATE USER MAPPING )') |
+  done <"$WORK/statements" |
     grep -vE '^[a-z]+ (PUBLIC)?$' | sort -u
 }
 
 # The names of a list in SQL, one a line.
-unquote_names() {
-  grep -oE "$NAME_PATTERN" <<<"$1" | sed -e 's/^"\(.*\)"$/\1/' -e 's/""/"/g'
-}
+unquote_names() { grep -oE "$NAME_PATTERN" <<<"$1" | unquote_lines; }
+
+unquote_lines() { sed -e 's/^"\(.*\)"$/\1/' -e 's/""/"/g'; }

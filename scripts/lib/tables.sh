@@ -33,23 +33,22 @@ name_entry() {
 
 # The tables in one transaction; then each foreign key that ties them to other tables, if those are there, on its own.
 restore_tables() {
-  local database=$1 list
-  exec 4>&1
-  list=$(hand_over tables.list)
+  local database=$1
+  hand_over tables.list
   tell "restoring ${TABLES[*]} from $DUMP into '$TARGET' in one transaction"
-  if ! restore_entries "$database" "$list"; then
+  if ! restore_entries "$database" "$WORK/tables.list"; then
     if [[ $MODE == into ]]; then fail "pg_restore failed: database '$TARGET' is as it was before"; fi
     fail_new
   fi
   restore_keys "$database"
-  if ((PLAN)); then format_command rm -r -- "$WORK"; fi
+  take_back_lists
 }
 
 # DATABASE LIST
 restore_entries() {
-  local options=(--use-list="$2" --exit-on-error --single-transaction)
+  local options=(--use-list="$2" --exit-on-error --single-transaction "${NO_TABLESPACES[@]}")
   if [[ $MODE == new ]]; then
-    mapfile -t -O "${#options[@]}" options < <(list_restore_options | grep -vE '^--(single-transaction|jobs)')
+    mapfile -t -O "${#options[@]}" options < <(list_restore_options | grep -vE '^--(single-transaction|no-tablespaces|jobs)')
   fi
   perform "${AS_ACCOUNT[@]}" pg_restore --dbname="$(name_database "$1")" "${options[@]}" "$DUMP"
 }
@@ -64,24 +63,11 @@ restore_keys() {
     number=$((number + 1))
     printf '%s\n' "$entry" >"$WORK/key.$number.list"
     tell "foreign key to or from another table: ${entry#*FK CONSTRAINT }"
-    if ! restore_entries "$database" "$(hand_over "key.$number.list")"; then
+    hand_over "key.$number.list"
+    if ! restore_entries "$database" "$WORK/key.$number.list"; then
       warn "foreign key left out, see above: its other table is not there, or rows do not fit, or it is there: ${entry#*FK CONSTRAINT }"
     fi
   done 3<"$WORK/keys.list"
-}
-
-# A list where postgres can read it; a plan says how to write it there.
-hand_over() {
-  local file=$WORK/$1 entries
-  if ((PLAN)); then
-    mapfile -t entries <"$file"
-    format_command mkdir -p -m 0711 -- "$WORK" >&4
-    printf '%s >%s\n' "$(format_command printf '%s\n' "${entries[@]}")" "$file" >&4
-    format_command chmod 0644 -- "$file" >&4
-  else
-    chmod 0644 -- "$file"
-  fi
-  printf '%s' "$file"
 }
 
 # Of the manifest what it says of these tables; prints its path.

@@ -21,6 +21,7 @@ check_target() {
   check_server
   check_extensions
   check_roles
+  check_tablespaces
   choose_tables
   check_room
 }
@@ -36,6 +37,7 @@ check_existing() {
   if ! database_exists "$TARGET"; then
     fail "database '$TARGET' does not exist: --into needs an existing one, --new and --as create one"
   fi
+  check_writable
   check_lock "$BACKUP_STATE/lock"
   prepared=$(query postgres "select string_agg(quote_literal(gid), ', ') from pg_prepared_xacts
     where database = $(quote_literal "$TARGET");")
@@ -49,8 +51,16 @@ check_existing() {
   fi
 }
 
+check_writable() {
+  if [[ $(query "$TARGET" 'show default_transaction_read_only;') == on ]]; then
+    fail "database '$TARGET' takes no changes, by a setting of its own: alter database $(quote_name "$TARGET") reset" \
+      "default_transaction_read_only, and set it again afterwards"
+  fi
+}
+
 check_empty() {
   local found
+  check_writable
   found=$(print_content | run_sql "$TARGET")
   if [[ -n $found ]]; then
     fail "database '$TARGET' exists and is not empty, it holds e.g. ${found//$'\n'/, }: --new needs an empty one or a free" \
@@ -95,9 +105,25 @@ check_extensions() {
   fi
 }
 
-# The table of contents, or the entries of one kind of it.
-list_entries() {
-  "${AS_ACCOUNT[@]}" pg_restore --list -- "$DUMP" | grep -E "^[0-9]+; [0-9]+ [0-9]+ ${1:-}" || true
+# Sets NO_TABLESPACES, options of pg_restore: a server without them takes everything all the same.
+check_tablespaces() {
+  local missing
+  NO_TABLESPACES=()
+  missing=$(query postgres "select string_agg(name, ', ' order by name) from unnest(string_to_array($(quote_literal \
+    "$(list_tablespaces)"), E'\n')) as name
+    where name not in (select spcname from pg_tablespace);")
+  if [[ -n $missing ]]; then
+    warn "everything goes into the default tablespace, because those of the dump are not on this server: $missing"
+    # shellcheck disable=SC2034 # read by restore.sh
+    NO_TABLESPACES=(--no-tablespaces)
+  fi
+}
+
+list_tablespaces() {
+  {
+    sed -n 's/^-- Name: .*; Tablespace: //p' "$WORK/statements"
+    if ((CREATES)); then sed -nE "s/^CREATE DATABASE .* TABLESPACE = ($NAME_PATTERN);\$/\1/p" "$WORK/statements" | unquote_lines; fi
+  } | sort -u
 }
 
 # The restored rows and indexes take about what they took where they came from, beside what is there until the end.

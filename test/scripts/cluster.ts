@@ -99,6 +99,7 @@ export class Cluster {
       cwd: "/",
       encoding: "utf8",
       stdio: ["ignore", "pipe", "pipe"],
+      maxBuffer: 64 * 1024 * 1024,
     });
   }
 
@@ -109,15 +110,28 @@ export class Cluster {
 
   /** Runs SQL as the superuser and returns its unaligned answer. */
   sql(database: string, text: string): string {
-    const escaped = database.replace(/\\/g, "\\\\").replace(/'/g, "\\'");
     return this.asPostgres("psql", [
       "-XqAt",
       "-v",
       "ON_ERROR_STOP=1",
-      `--dbname=dbname='${escaped}'`,
+      `--dbname=${connectionString(database)}`,
       "-c",
       text,
     ]).trim();
+  }
+
+  /** Runs a file of SQL, statement by statement, as a role; its variable `database` is the database's name. */
+  runFile(database: string, role: string, file: string): void {
+    const readable = path.join(this.directory, path.basename(file));
+    fs.copyFileSync(file, readable);
+    const session = ["-v", "ON_ERROR_STOP=1", "-v", `database=${database}`, "-c", `set role ${role}`, "-f", readable];
+    this.asPostgres("psql", ["-Xqo", "/dev/null", `--dbname=${connectionString(database)}`, ...session]);
+  }
+
+  /** Schema and rows as pg_dump writes them, without the random key that some versions put into it. */
+  dump(database: string, ...options: readonly string[]): string {
+    const text = this.asPostgres("pg_dump", [`--dbname=${connectionString(database)}`, ...options]);
+    return text.replace(/^\\(un)?restrict .*$/gm, "");
   }
 
   /** For settings that the server reads only when it starts. */
@@ -138,4 +152,8 @@ function debianBinaries(): string {
     .readdirSync("/usr/lib/postgresql")
     .filter((v) => fs.existsSync(`/usr/lib/postgresql/${v}/bin/initdb`));
   return `/usr/lib/postgresql/${versions.sort().at(-1) ?? "15"}/bin`;
+}
+
+function connectionString(database: string): string {
+  return `dbname='${database.replace(/\\/g, "\\\\").replace(/'/g, "\\'")}'`;
 }

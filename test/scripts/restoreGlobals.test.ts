@@ -62,7 +62,7 @@ describe("restore.sh --globals", function () {
     assert.equal(roles(), "writer+");
 
     const plan = await site.run("restore.sh", ["--file", dump, "--as", "shop", "--globals", "--plan"]);
-    assert.match(plan.stdout, /createdb .*--owner=app/, plan.stderr);
+    assert.match(plan.stdout, /CREATE DATABASE "trade-show-db\.restoring" .* OWNER = "app"/, plan.stderr);
     assert.equal(roles(), "writer+");
     const outcome = await site.run("restore.sh", ["--file", dump, "--as", "shop", "--globals"]);
     assert.equal(outcome.code, 0, outcome.stderr);

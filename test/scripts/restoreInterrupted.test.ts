@@ -134,15 +134,15 @@ describe("restore.sh that is killed", function () {
 
   it("when the database was created, or half filled: the next run removes it", async () => {
     for (const [program, match] of [
-      ["createdb", "restoring"],
-      ["pg_restore", "--no-owner"],
+      ["psql", "CREATE?DATABASE"],
+      ["pg_restore", "--dbname"],
       ["vacuumdb", "restoring"],
     ] as const) {
       await killAt(program, match, "--new", "fresh");
-      const made = program === "createdb" ? "postgres shop" : "postgres shop trade-show-db.restoring";
+      const made = program === "psql" ? "postgres shop" : "postgres shop trade-show-db.restoring";
       assert.equal(databases(), made);
       const said = await cleanUp();
-      assert.equal(/database 'trade-show-db.restoring' is half restored/.test(said), program !== "createdb");
+      assert.equal(/database 'trade-show-db.restoring' is half restored/.test(said), program !== "psql");
     }
   });
 
