@@ -6,7 +6,6 @@
  * Two things differ, and are made the same by `comparable`: see there.
  */
 import * as assert from "node:assert/strict";
-import * as fs from "node:fs";
 import * as path from "node:path";
 import { Cluster, type Outcome } from "./cluster";
 import { Site } from "./site";
