@@ -134,6 +134,23 @@ describe("Debian 13", function () {
     await deployment.expectClean();
   });
 
+  it("dumps side by side where that is set, copies what it wrote as one file, and drills it", async () => {
+    await deployment.stack.setConfig("dumpJobs", 2);
+    assert.deepEqual(changed(await deployment.stack.up()), ["update /etc/trade-show-app/backup.env"]);
+    await deployment.run(["systemctl", "start", backup]);
+    const [dump = ""] = await dumpFiles();
+    assert.equal(await deployment.shell(`stat -c '%F %U:%G %a' ${dump}`), `directory ${role}:postgres 2750\n`);
+    const journal = await deployment.shell(`journalctl -o cat -u ${backup}`);
+    assert.match(journal, /off-host: https:\S+\.dump\.tar with its manifest/);
+    assert.doesNotMatch(journal, /Operation not permitted|Permission denied/);
+    await deployment.run(["pg_restore", "--list", dump], "postgres");
+    await deployment.run([`${commands}-backup.sh`, "--check", dump]);
+    await deployment.run(["systemctl", "start", drill]);
+    await deployment.shell(`rm -r ${dump} ${dump}.json`);
+    await deployment.stack.setConfig("dumpJobs", undefined);
+    await deployment.stack.up();
+  });
+
   it("is left without a trace of the role", async () => {
     await deployment.stack.destroy({ excludeProtected: true });
     assert.equal(await deployment.sql(`SELECT count(*) FROM pg_roles WHERE rolname = '${role}'`), "0");
@@ -143,6 +160,6 @@ describe("Debian 13", function () {
 
   /** The nights' dumps, the newest first. */
   async function dumpFiles(): Promise<string[]> {
-    return (await deployment.shell(`ls -t ${dumps}/${database}_*.dump`)).trim().split("\n");
+    return (await deployment.shell(`ls -td ${dumps}/${database}_*.dump`)).trim().split("\n");
   }
 });
