@@ -140,6 +140,16 @@ export class Container {
     return this.lxc("attach", args, { ...rest, cwd: "/" });
   }
 
+  /** Directory of the control group that all of it is in: of that controller (cgroup v1), or of all of them (v2). */
+  async controlGroup(controller: string): Promise<string> {
+    const { stdout } = await this.lxc("info", ["-pH"], { check: true });
+    const lines = fs.readFileSync(`/proc/${stdout.trim()}/cgroup`, "utf8").split("\n");
+    const line =
+      lines.find((each) => each.split(":")[1] === controller) ?? lines.find((each) => each.startsWith("0::"));
+    const group = line?.split(":")[2]?.replace(/\/init\.scope$/, "") ?? "";
+    return path.join("/sys/fs/cgroup", line?.startsWith("0::") === true ? "" : controller, group);
+  }
+
   private async lxc(
     verb: string,
     args: readonly string[],

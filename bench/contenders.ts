@@ -1,0 +1,146 @@
+/** What is compared: each makes one backup of the database in its usual way. */
+
+export interface Contender {
+  /** Key in results.json. */
+  readonly name: string;
+  /** As the report says it. */
+  readonly title: string;
+  /** Account that it runs as, as its documentation has it. */
+  readonly account: string;
+  /** Lines of bash, run by root before each round and not measured: makes it a first night. */
+  readonly prepare: string;
+  /** Lines of bash that are measured. */
+  readonly command: string;
+  /** Lines of bash, run by root, that print how many bytes the backup has. */
+  readonly bytes: string;
+}
+
+/** The job's account, program and files, as `settingsFor` and the defaults of Pulumi.yaml name them. */
+export const job = {
+  account: "trade_show_backup_prod",
+  command: (name: string) => `/usr/local/bin/trade-show-db-${name}.sh`,
+  library: "/usr/local/lib/trade-show-db",
+  settings: "/etc/trade-show-app/backup.env",
+  dumps: "/var/backups/trade-show-app",
+  state: "/var/lib/trade-show-db",
+} as const;
+
+/** Directory of everything the bench itself leaves in the container. */
+export const place = "/var/lib/bench";
+
+const inPlace = (name: string): string =>
+  `rm -rf ${place}/${name}; install -d -o postgres -g postgres ${place}/${name}`;
+const sizeOf = (name: string): string =>
+  `find ${place}/${name} -type f -printf '%s\\n' | awk '{ n += $1 } END { print n }'`;
+
+/** Lines that leave no dump of the job and no record of one. */
+export const forgetDumps = `rm -rf ${job.dumps}/*_* ${job.state}/off-host`;
+
+/** Lines that write settings of the job with some of them replaced, and run it with those. */
+export function runJob(...settings: readonly string[]): Pick<Contender, "prepare" | "command"> {
+  const file = `${place}/job.env`;
+  const lines = [`cat ${job.settings}`, ...settings.map((line) => `echo ${JSON.stringify(line)}`)];
+  return {
+    prepare: `${forgetDumps}\n{ ${lines.join("; ")}; } >${file}\nchmod 644 ${file}`,
+    command: `BACKUP_ENV=${file} ${job.library}/backup.sh`,
+  };
+}
+
+const dumpBytes = `find ${job.dumps} -name '*.dump' -printf '%s\\n'`;
+
+/** @param database the database that is backed up */
+export function contenders(database: string): readonly Contender[] {
+  const alone = `DATABASES=(${database})`;
+  const ours = { account: job.account, bytes: dumpBytes };
+  return [
+    {
+      name: "limit",
+      title: "`pg_dump -Fc` to /dev/null: the limit",
+      account: job.account,
+      prepare: "true",
+      command: dumpToNowhere(database),
+      bytes: "echo 0",
+    },
+    {
+      ...ours,
+      name: "job-uncounted",
+      title: "**this job**, rows of one small table counted, no off-host copy",
+      ...runJob(alone, "COUNT_TABLES=(public.customers)", "S3_BUCKET="),
+    },
+    {
+      ...ours,
+      name: "job",
+      title: "**this job**, all rows counted, no off-host copy",
+      ...runJob(alone, "S3_BUCKET="),
+    },
+    {
+      ...ours,
+      name: "job-s3",
+      title: "**this job**, all rows counted, checked copy in S3",
+      ...runJob(alone),
+    },
+    {
+      name: "gzip",
+      title: "`pg_dump \\| gzip -9`, `find -mtime +14 -delete`",
+      account: "postgres",
+      prepare: inPlace("gzip"),
+      command: `set +o pipefail
+pg_dump ${database} | gzip -9 >${place}/gzip/${database}_$(date +%F).sql.gz
+find ${place}/gzip -name '*.sql.gz' -mtime +14 -delete`,
+      bytes: sizeOf("gzip"),
+    },
+    {
+      name: "autopostgresqlbackup",
+      title: "autopostgresqlbackup",
+      account: "root",
+      prepare: `${inPlace("autopostgresqlbackup")}
+sed -i -e 's|^DBNAMES=.*|DBNAMES="${database}"|' -e 's|^BACKUPDIR=.*|BACKUPDIR="${place}/autopostgresqlbackup"|' \\
+  -e 's|^MAILCONTENT=.*|MAILCONTENT="stdout"|' -e 's|^GLOBALS_OBJECTS=.*|GLOBALS_OBJECTS=""|' /etc/default/autopostgresqlbackup`,
+      command: "autopostgresqlbackup",
+      bytes: sizeOf("autopostgresqlbackup"),
+    },
+    {
+      name: "borgmatic",
+      title: "borgmatic, local borg repository",
+      account: "postgres",
+      prepare: `${inPlace("borgmatic")}
+cat >${place}/borgmatic.yaml <<'YAML'
+location:
+    source_directories: [/etc/hostname]
+    repositories: [${place}/borgmatic/repository]
+hooks:
+    postgresql_databases:
+        - name: ${database}
+          format: custom
+YAML
+runuser -u postgres -- env HOME=${place}/borgmatic borgmatic -c ${place}/borgmatic.yaml init --encryption none`,
+      command: `export HOME=${place}/borgmatic
+borgmatic -c ${place}/borgmatic.yaml create`,
+      bytes: sizeOf("borgmatic/repository"),
+    },
+    {
+      name: "pgbackrest",
+      title: "pgBackRest, full backup (physical, the whole server)",
+      account: "postgres",
+      prepare: `${inPlace("pgbackrest")}
+cat >${place}/pgbackrest.conf <<CONF
+[global]
+repo1-path=${place}/pgbackrest
+log-level-file=off
+lock-path=${place}/pgbackrest
+start-fast=y
+archive-check=n
+[main]
+pg1-path=$(echo /var/lib/postgresql/*/main)
+CONF
+runuser -u postgres -- pgbackrest --config=${place}/pgbackrest.conf --stanza=main stanza-create`,
+      command: `pgbackrest --config=${place}/pgbackrest.conf --stanza=main --type=full backup`,
+      bytes: sizeOf("pgbackrest"),
+    },
+  ];
+}
+
+/** The command of the limit: what the job has pg_dump do, and nothing else. */
+export function dumpToNowhere(database: string): string {
+  return `pg_dump --format=custom $(cat ${place}/compression) --dbname=${database} >/dev/null`;
+}
