@@ -49,7 +49,7 @@ list_copies() {
   if [[ ! -e ${entries[0]} ]]; then return; fi
   jq -r --arg database "$2" --arg place "$("${1}_place" '')" 'select(.database == $database and .place == $place
     and .state == "copied" and (.file | startswith("manual_") | not)) | "\(.file)\t\(.superseded)"' -- "${entries[@]}" |
-    sort -r
+    sort_newest_first
 }
 
 # Marks all copies of a database but the newest one as superseded, at the target first.

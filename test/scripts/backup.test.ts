@@ -339,6 +339,30 @@ describe("backup.sh", function () {
       assert.equal(ofDatabase[5]?.method, "PUT");
     });
 
+    it("takes a copy from the future for the oldest: it is superseded, and never the copy of tonight", async () => {
+      site = new Site(cluster, ["shop"], withS3());
+      assert.equal((await site.run("backup.sh")).code, 0);
+      const [first = ""] = site.dumpFiles;
+      const future = site.age(first, -365);
+      const entry = (dump: string): string => path.join(site.state, "off-host", "s3", `${dump}.json`);
+      fs.writeFileSync(entry(future), fs.readFileSync(entry(first), "utf8").replaceAll(first, future));
+      execFileSync("chown", [cluster.role, entry(future)]);
+      fs.rmSync(entry(first));
+      for (const suffix of ["", ".json"]) {
+        s3.objects.set(
+          `/bucket/ct2320/${future}${suffix}`,
+          s3.objects.get(`/bucket/ct2320/${first}${suffix}`) ?? Buffer.of(),
+        );
+      }
+      const night = await site.run("backup.sh");
+      assert.equal(night.code, 0, night.stderr);
+      const tagged = s3.urls.filter((url) => url.includes("/shop_") && url.endsWith("?tagging="));
+      assert.deepEqual(
+        tagged,
+        [".json", ""].map((suffix) => `/bucket/ct2320/${future}${suffix}?tagging=`),
+      );
+    });
+
     const faults: [string, "deny" | "cut" | "stall" | "flip", string, RegExp][] = [
       ["403 for the dump", "deny", ".dump", /PUT http.*\.dump: refused with HTTP 403 AccessDenied/],
       ["403 for the manifest", "deny", ".dump.json", /PUT http.*\.dump\.json: refused with HTTP 403/],
