@@ -109,11 +109,24 @@ create_database() {
   fi
 }
 
+# Those on the database itself. The job's own role may connect to databases that are backed up, and to no copy of one: that
+# would be drift, which the next pulumi up takes away.
+print_grants() {
+  local database pattern="^GRANT .* TO \"?$BACKUP_ROLE\"?;\$"
+  for database in "${DATABASES[@]}"; do
+    if [[ $database == "$TARGET" ]]; then pattern='^$'; fi
+  done
+  grep -vE -- "$pattern" "$WORK/definition.grants" || true
+}
+
 # Gives the database its name, and in the same transaction what else it is.
 finish_database() {
-  local statements files=("$WORK/definition.properties")
-  if ((!LEAVES_GRANTS)); then files+=("$WORK/definition.grants"); fi
-  statements=$(printf 'ALTER DATABASE %s RENAME TO %s;\n' "$(quote_name "$1")" "$(quote_name "$TARGET")" && cat -- "${files[@]}")
+  local statements
+  statements=$(
+    printf 'ALTER DATABASE %s RENAME TO %s;\n' "$(quote_name "$1")" "$(quote_name "$TARGET")"
+    cat -- "$WORK/definition.properties"
+    if ((!LEAVES_GRANTS)); then print_grants; fi
+  )
   if ! perform_sql "$statements"; then fail "'$TARGET' cannot be made what the dump says: the new database is removed again"; fi
   CREATED_DATABASE=''
 }
