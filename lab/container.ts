@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { run, type Result, type RunOptions } from "./command";
-import { image, type DebianRelease } from "./image";
+import { image, type DebianRelease, type Recipe } from "./image";
 import { containerAddress, prefixLength, type Network } from "./network";
 import { mapping } from "./subordinateIds";
 import { until } from "./waiting";
@@ -55,10 +55,8 @@ export class Container {
   async create(options: ContainerOptions = {}): Promise<void> {
     if (options.fresh === true) await this.destroy();
     if (this.exists) return;
-    const tar = await image({ release: options.debian ?? "bookworm", packages: options.packages }, this.log);
     fs.rmSync(this.directory, { recursive: true, force: true });
-    fs.mkdirSync(this.rootfs, { recursive: true });
-    await run(["tar", "--extract", "--numeric-owner", "--xattrs", "--file", tar, "--directory", this.rootfs]);
+    await this.unpack({ release: options.debian ?? "bookworm", packages: options.packages }, "/");
     const name = `ct${this.vmid}`;
     this.write("etc/hostname", `${name}\n`);
     this.write("etc/hosts", `127.0.0.1 localhost\n::1 localhost\n${this.address} ${name}\n`);
@@ -68,6 +66,14 @@ export class Container {
     if (!nesting) fs.writeFileSync(path.join(this.directory, "seccomp"), withoutMounting());
     // Written last: what has a configuration is whole.
     fs.writeFileSync(path.join(this.directory, "config"), this.configuration(nesting));
+  }
+
+  /** Unpacks an image into a directory of the container, running or not. */
+  async unpack(recipe: Recipe, directory: string): Promise<void> {
+    const tar = await image(recipe, this.log);
+    const place = path.join(this.rootfs, directory);
+    fs.mkdirSync(place, { recursive: true });
+    await run(["tar", "--extract", "--numeric-owner", "--xattrs", "--file", tar, "--directory", place]);
   }
 
   private configuration(nesting: boolean): string {

@@ -9,7 +9,7 @@
 import { spawn } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 const root = join(__dirname, "..");
 const labName = process.env.PGBACKUP_LAB ?? "test";
@@ -29,13 +29,21 @@ function testFiles(floor: string): string[] {
   return tests.map((file) => join("test", floor, file));
 }
 
+/** Bytes of a test; one with a folder of its own has its cases there. */
+function sizeOf(file: string): number {
+  const folder = dirname(file);
+  const alone = dirname(folder) === "test";
+  const files = alone ? [file] : readdirSync(join(root, folder)).map((name) => join(folder, name));
+  return files.reduce((sum, each) => sum + statSync(join(root, each)).size, 0);
+}
+
 /** Two lists of about the same length in bytes, which stands for the time they take. */
 function halve(files: readonly string[]): string[][] {
   const halves = [
     { size: 0, files: [] as string[] },
     { size: 0, files: [] as string[] },
   ];
-  const sized = files.map((file) => ({ file, size: statSync(join(root, file)).size }));
+  const sized = files.map((file) => ({ file, size: sizeOf(file) }));
   for (const { file, size } of sized.sort((a, b) => b.size - a.size)) {
     const [smaller] = halves.sort((a, b) => a.size - b.size);
     smaller?.files.push(file);

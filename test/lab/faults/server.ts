@@ -1,0 +1,237 @@
+/** Faults of the PostgreSQL server, its roles and its tables. */
+import { role, type Nights } from "./nights";
+import type { Fault, FaultGroup } from "./fault";
+import { newerServer } from "./newerServer";
+
+const cluster = "postgresql@15-main.service";
+const configuration = "/etc/postgresql/15/main";
+
+const stop = (nights: Nights) => nights.shell(`systemctl stop ${cluster}`);
+const start = (nights: Nights) => nights.shell(`systemctl start ${cluster}`);
+const sql = (statement: string) => (nights: Nights) => nights.sql(statement);
+
+/** The sessions that read for the night: pg_dump's, and the one that holds its snapshot open. */
+const dumping = `usename = '${role}' AND query LIKE 'COPY%'`;
+const holding = `usename = '${role}' AND query NOT LIKE 'COPY%'`;
+const cut = (sessions: string) =>
+  sql(`SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE ${sessions}`);
+
+/** Holds a lock on a table for as long as it is told, in a session that outlives the command. */
+function hold(statement: string) {
+  return (nights: Nights) =>
+    nights.shell(`cd /
+      runuser -u postgres -- psql -XAtq -d expense_app_production >/run/fault.out 2>&1 < <(
+        echo "BEGIN; ${statement}; SELECT 'held';"
+        while [[ ! -e /run/fault.end ]]; do sleep 0.05; done
+        echo 'COMMIT;'
+        rm -f /run/fault.end) &
+      until grep -q held /run/fault.out 2>/dev/null; do sleep 0.02; done`);
+}
+
+const letGo = (nights: Nights) =>
+  nights.shell("touch /run/fault.end; while [[ -e /run/fault.end ]]; do sleep 0.02; done; rm -f /run/fault.out");
+
+/** Starts the night, waits until it waits for the lock, and then does something to whoever holds it. */
+function whileWaiting(act: (nights: Nights) => Promise<unknown>): Fault["night"] {
+  return async (nights) => {
+    const ended = nights.start();
+    await nights.shell(`cd /; until [[ $(runuser -u postgres -- psql -XAtq -c "SELECT count(*) FROM pg_stat_activity
+      WHERE usename = '${role}' AND wait_event_type = 'Lock'") == 1 ]]; do sleep 0.02; done`);
+    await act(nights);
+    await ended;
+    return nights.report();
+  };
+}
+
+export const serverFaults: FaultGroup = {
+  title: "PostgreSQL",
+  faults: [
+    {
+      name: "PostgreSQL is stopped",
+      inject: stop,
+      status: "1",
+      says: /cannot log in to database 'expense_app_production' as role trade_show_backup_prod: .*No such file/,
+      tonight: "none",
+      heal: start,
+    },
+    {
+      name: "PostgreSQL is stopped in the middle of the dump",
+      midway: { share: 0.5, act: stop },
+      status: "1",
+      says: /pg_dump ended with status 1: .*server closed the connection unexpectedly/,
+      tonight: "none",
+      heal: start,
+    },
+    {
+      name: "PostgreSQL crashes in the middle of the dump (a server process killed)",
+      midway: {
+        share: 0.5,
+        act: async (nights) => {
+          const pid = await nights.sql(`SELECT pid FROM pg_stat_activity WHERE ${dumping}`);
+          await nights.shell(`kill -KILL ${pid}; until pg_isready -q; do sleep 0.05; done`);
+        },
+      },
+      status: "1",
+      says: /pg_dump ended with status 1: .*server closed the connection unexpectedly/,
+      tonight: "none",
+    },
+    {
+      name: "PostgreSQL restarts in the middle of the dump, as an unattended upgrade does",
+      midway: { share: 0.5, act: (nights) => nights.shell(`systemctl restart ${cluster}`) },
+      status: "1",
+      says: /pg_dump ended with status 1: .*server closed the connection unexpectedly/,
+      tonight: "none",
+    },
+    {
+      name: "pg_dump's connection is cut (pg_terminate_backend)",
+      midway: { share: 0.5, act: cut(dumping) },
+      status: "1",
+      says: /pg_dump ended with status 1: .*server closed the connection unexpectedly/,
+      tonight: "none",
+    },
+    {
+      name: "The connection that exports the snapshot is cut",
+      inject: hold("LOCK TABLE events IN ACCESS EXCLUSIVE MODE"),
+      night: whileWaiting((nights) => cut(holding)(nights).then(() => letGo(nights))),
+      status: "1",
+      says: /tables cannot be locked for reading: .*server closed the connection unexpectedly/,
+      tonight: "none",
+    },
+    {
+      name: "That connection is cut once pg_dump has the snapshot and the rows are counted",
+      midway: { share: 0.5, act: cut(holding) },
+      status: "0",
+      says: undefined,
+      tonight: "off-host",
+    },
+    {
+      name: "All connections of the server are taken",
+      inject: sql(`ALTER ROLE ${role} CONNECTION LIMIT 0`),
+      status: "1",
+      says: /too many connections for role/,
+      tonight: "none",
+      heal: sql(`ALTER ROLE ${role} CONNECTION LIMIT -1`),
+    },
+    {
+      name: "pg_hba.conf no longer admits the role",
+      inject: (nights) =>
+        nights.shell(`cp -p ${configuration}/pg_hba.conf /run/pg_hba.conf
+          sed -i '1i local all ${role} reject' ${configuration}/pg_hba.conf; systemctl reload ${cluster}`),
+      status: "1",
+      says: /cannot log in to database .* pg_hba.conf rejects connection/,
+      tonight: "none",
+      heal: (nights) => nights.shell(`mv /run/pg_hba.conf ${configuration}/pg_hba.conf; systemctl reload ${cluster}`),
+    },
+    {
+      name: "The role is dropped",
+      inject: (nights) => nights.sql(`DROP OWNED BY ${role}; DROP ROLE ${role}`),
+      status: "1",
+      says: /cannot log in to database .*role "trade_show_backup_prod" does not exist/,
+      tonight: "none",
+      heal: (nights) => nights.deploy(),
+    },
+    {
+      name: "The database is renamed",
+      inject: (nights) => nights.deployment.sql("ALTER DATABASE expense_app_production RENAME TO moved", "postgres"),
+      status: "1",
+      says: /cannot log in to database .*database "expense_app_production" does not exist/,
+      tonight: "none",
+      heal: (nights) => nights.deployment.sql("ALTER DATABASE moved RENAME TO expense_app_production", "postgres"),
+    },
+    {
+      name: "A new table that nobody granted",
+      inject: sql("CREATE TABLE visitors AS SELECT 1 AS id; ALTER TABLE visitors OWNER TO expense_app"),
+      status: "0",
+      says: undefined,
+      tonight: "off-host",
+      heal: sql("DROP TABLE visitors"),
+    },
+    {
+      name: "A new table, after the role has lost pg_read_all_data",
+      inject: sql(`CREATE TABLE visitors AS SELECT 1 AS id; REVOKE pg_read_all_data FROM ${role}`),
+      status: "1",
+      says: /cannot dump all of it: .*may not read these tables and sequences .*public\.visitors/,
+      tonight: "none",
+      heal: sql(`GRANT pg_read_all_data TO ${role}; DROP TABLE visitors`),
+    },
+    {
+      name: "Row-level security is added to a table",
+      inject: sql("ALTER TABLE expenses ENABLE ROW LEVEL SECURITY"),
+      status: "1",
+      says: /cannot dump all of it: tables under row-level security, .*: public\.expenses/,
+      tonight: "none",
+      heal: sql("ALTER TABLE expenses DISABLE ROW LEVEL SECURITY"),
+    },
+    {
+      name: "A table is dropped in the middle of the dump",
+      inject: sql("CREATE TABLE visitors AS SELECT 1 AS id"),
+      midway: {
+        share: 0.5,
+        // It waits until the dump has ended: pg_dump holds a lock.
+        act: (nights) =>
+          nights.shell(`cd /; runuser -u postgres -- psql -Xq -d expense_app_production \\
+          -c 'DROP TABLE visitors' >/dev/null 2>&1 &
+          until [[ $(runuser -u postgres -- psql -XAtq -c "SELECT count(*) FROM pg_stat_activity
+            WHERE query = 'DROP TABLE visitors' AND wait_event_type = 'Lock'") == 1 ]]; do sleep 0.02; done`),
+      },
+      status: "0",
+      says: undefined,
+      tonight: "off-host",
+    },
+    {
+      name: "A table is dropped while the night waits for its lock",
+      inject: (nights) =>
+        nights.sql("CREATE TABLE visitors AS SELECT 1 AS id").then(() => hold("DROP TABLE visitors")(nights)),
+      night: whileWaiting(letGo),
+      status: "1",
+      says: /tables cannot be locked for reading: .*visitors/,
+      tonight: "none",
+    },
+    {
+      name: "A table is locked exclusively, and let go in time",
+      inject: hold("LOCK TABLE events IN ACCESS EXCLUSIVE MODE"),
+      night: whileWaiting(letGo),
+      status: "0",
+      says: undefined,
+      tonight: "off-host",
+    },
+    {
+      name: "A table is locked exclusively for longer than LOCK_WAIT",
+      inject: (nights) =>
+        hold("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")(nights).then(() => nights.set("LOCK_WAIT=1s")),
+      status: "1",
+      says: /tables cannot be locked for reading: .*canceling statement due to lock timeout/,
+      tonight: "none",
+      heal: (nights) => letGo(nights).then(() => nights.restoreSettings()),
+    },
+    {
+      name: "A page of a table is damaged on the server's disk",
+      inject: (nights) => damagePage(nights),
+      status: "1",
+      says: /invalid page in block 0 of relation/,
+      tonight: "none",
+      heal: (nights) =>
+        nights.shell(`systemctl stop ${cluster}; cp -p /run/page "$(cat /run/page.path)"; systemctl start ${cluster}`),
+    },
+    newerServer,
+    {
+      name: "pg_dump is gone from the container",
+      inject: (nights) => nights.shell("mv /usr/bin/pg_dump /usr/bin/pg_dump.gone"),
+      status: "1",
+      says: /commands missing: pg_dump: install/,
+      tonight: "none",
+      heal: (nights) => nights.shell("mv /usr/bin/pg_dump.gone /usr/bin/pg_dump"),
+    },
+  ],
+};
+
+/** Overwrites the header of a table's first page while the server is down, which no checksum is needed to see. */
+async function damagePage(nights: Nights): Promise<void> {
+  const file = await nights.sql(
+    "SELECT setting || '/' || pg_relation_filepath('users') FROM pg_settings WHERE name = 'data_directory'",
+  );
+  await nights.shell(`systemctl stop ${cluster}
+    cp -p ${file} /run/page; echo ${file} >/run/page.path
+    printf 'fault%.0s' {1..5} | dd of=${file} conv=notrunc status=none
+    systemctl start ${cluster}`);
+}
