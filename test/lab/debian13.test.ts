@@ -69,7 +69,7 @@ describe("Debian 13", function () {
       journal,
       new RegExp(`${database}: off-host: https://\\S+/ct${vmid}/${database}_\\w+\\.dump with its manifest`),
     );
-    assert.doesNotMatch(journal, /warning|226|NAMESPACE|Operation not permitted|Permission denied/);
+    assert.doesNotMatch(journal, /warning|226\/NAMESPACE|Operation not permitted|Permission denied/);
     const [dump = ""] = await dumpFiles();
     const manifest = JSON.parse(await deployment.run(["cat", `${dump}.json`])) as Manifest;
     assert.equal(manifest.compression, "zstd");
@@ -110,7 +110,7 @@ describe("Debian 13", function () {
     await deployment.run(["systemctl", "start", drill]);
     const journal = await deployment.shell(`journalctl -o cat -u ${drill}`);
     assert.match(journal, /the drill succeeded: 1 database\(s\) restored and proved in [\d.]+ s/);
-    assert.doesNotMatch(journal, /226|NAMESPACE|Operation not permitted|Permission denied/);
+    assert.doesNotMatch(journal, /226\/NAMESPACE|Operation not permitted|Permission denied/);
   });
 
   it("says in words what was changed there, and heals it", async () => {

@@ -52,7 +52,7 @@ describe("the drill", function () {
     assert.ok(database && database.seconds > 0 && database.rows > Number(rows), JSON.stringify(database));
     const journal = await deployment.shell(`journalctl -o cat -u ${service}`);
     assert.match(journal, /the drill succeeded: 1 database\(s\) restored and proved in [\d.]+ s\. Report: \//);
-    assert.doesNotMatch(journal, /226|NAMESPACE|Operation not permitted|Permission denied/);
+    assert.doesNotMatch(journal, /226\/NAMESPACE|Operation not permitted|Permission denied/);
     assert.equal(await deployment.shell("ls -A /var/lib/trade-show-db/drill"), "");
   });
 
