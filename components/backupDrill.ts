@@ -1,9 +1,10 @@
 import * as pulumi from "@pulumi/pulumi";
 import { type Container, directory } from "./container";
+import { renderTies, type TiedUnits } from "./render/outcomeUnits";
 import { renderDrillUnit } from "./render/units";
 import { declareTimedService } from "./timedService";
 
-export interface BackupDrillArgs {
+export interface BackupDrillArgs extends TiedUnits {
   readonly container: Container;
   /** Prefix of the units, e.g. trade-show-db. */
   readonly name: string;
@@ -15,6 +16,8 @@ export interface BackupDrillArgs {
   readonly drillDirectory: string;
   /** Files and directories that the drill is not to see, e.g. the production server's socket. */
   readonly hidden: readonly string[];
+  /** Names or addresses of the hosts that it fetches copies from; none where it restores the container's own dumps. */
+  readonly hosts: readonly string[];
   readonly memory: string;
   readonly timeLimit: string;
   readonly calendar: string;
@@ -24,7 +27,8 @@ export interface BackupDrillArgs {
 
 /**
  * The service that restores the newest dumps into a scratch server and proves them, and the timer that starts it every
- * week. It has no network and cannot see the production server's socket, where the container allows that.
+ * week. It has no network but to where the copies are, and cannot see the production server's socket, where the container
+ * allows that.
  */
 export class BackupDrill extends pulumi.ComponentResource {
   readonly service: string;
@@ -46,8 +50,8 @@ export class BackupDrill extends pulumi.ComponentResource {
     const content = renderDrillUnit({
       ...args,
       description,
+      ties: renderTies(args),
       writable: isOwn ? [stateDirectory, drillDirectory] : [stateDirectory],
-      hosts: [],
       sandbox: container.sandbox,
     });
     const { service, timer } = this;

@@ -1,5 +1,6 @@
 import * as pulumi from "@pulumi/pulumi";
 import type { NewestRecords, S3Key } from "./config";
+import type { DrillSource } from "./drillSource";
 import { type Container, directory, file } from "./container";
 import { outcomeEnvironment } from "./backupOutcome";
 import type { NasSettings } from "./nasSettings";
@@ -24,18 +25,22 @@ export interface BackupEnvironmentArgs {
   readonly countTables: readonly string[];
   readonly checksumTables: readonly string[];
   readonly drillDirectory: string;
+  /** Which copies drills restore. */
+  readonly drillFrom: DrillSource;
   readonly newestRecords: readonly NewestRecords[];
   /** Where off-host copies go; without either, dumps stay in the container. */
   readonly s3?: S3Target;
   readonly nas?: NasSettings;
+  /** The key that drills read S3 with, where they do. */
+  readonly reader?: S3Credentials;
   readonly ageRecipients: readonly string[];
   readonly unreachableTarget: string;
-  /** Who is told what came of a night, and what people know the container by. */
+  /** Who is told what came of a night or a drill, and what people know the container by. */
   readonly outcome: OutcomeSettings;
   readonly host: string;
   readonly vmid: number;
-  /** Path of the backup command. */
-  readonly command: string;
+  /** Paths of the commands. */
+  readonly commands: { readonly backup: string; readonly drill: string };
   /** What has to stand in the container before. */
   readonly after: readonly pulumi.Resource[];
 }
@@ -46,7 +51,14 @@ export interface S3Target {
   readonly endpoint?: string;
   readonly caCertificate?: string;
   readonly prefix: string;
-  readonly key: { readonly accessKeyId: pulumi.Input<string>; readonly secretAccessKey: S3Key["secretAccessKey"] };
+  /** Days after which the bucket removes a superseded copy; none without its lifecycle rule. */
+  readonly retentionDays?: number;
+  readonly key: S3Credentials;
+}
+
+export interface S3Credentials {
+  readonly accessKeyId: pulumi.Input<string>;
+  readonly secretAccessKey: S3Key["secretAccessKey"];
 }
 
 /**
@@ -58,22 +70,19 @@ export class BackupEnvironment extends pulumi.ComponentResource {
 
   constructor(name: string, args: BackupEnvironmentArgs, opts?: pulumi.ComponentResourceOptions) {
     super("pgbackup:index:BackupEnvironment", name, {}, opts);
-    const { container, configDirectory, role, s3, nas, after } = args;
+    const { container, configDirectory, role, s3, nas, reader, after } = args;
     const folder = container.declare(directory({ path: configDirectory }), { parent: this });
     const files = [file({ path: settingsPath(configDirectory), mode: "0644", content: renderSettings(args) })];
+    const owner = `${role}:root`;
     if (s3) {
-      files.push(
-        file({
-          path: secretsPath(configDirectory),
-          mode: "0600",
-          owner: `${role}:root`,
-          content: pulumi.secret(pulumi.all([s3.key.accessKeyId, s3.key.secretAccessKey]).apply(renderSecrets)),
-        }),
-      );
+      files.push(file({ path: secretsPath(configDirectory), mode: "0600", owner, content: renderKey("S3", s3.key) }));
+    }
+    if (reader) {
+      const content = renderKey("S3_READER", reader);
+      files.push(file({ path: drillSecretsPath(configDirectory), mode: "0600", owner, content }));
     }
     if (nas) {
-      const key = { path: nasKeyPath(configDirectory), mode: "0600", owner: `${role}:root`, content: nas.privateKey };
-      files.push(file(key));
+      files.push(file({ path: nasKeyPath(configDirectory), mode: "0600", owner, content: nas.privateKey }));
     }
     if (s3?.caCertificate !== undefined) {
       files.push(file({ path: caPath(configDirectory), content: s3.caCertificate }));
@@ -92,6 +101,11 @@ export function settingsPath(configDirectory: string): string {
 /** Path of the file of secrets. */
 export function secretsPath(configDirectory: string): string {
   return `${configDirectory}/backup-secrets.env`;
+}
+
+/** Path of the file of the drill's secrets. */
+export function drillSecretsPath(configDirectory: string): string {
+  return `${configDirectory}/drill-secrets.env`;
 }
 
 /** Path of the private key that logs in to the NAS. */
@@ -120,12 +134,19 @@ function renderSettings(args: BackupEnvironmentArgs): string {
     ["DUMP_JOBS", args.dumpJobs, "Tables dumped side by side; with 2 or more a dump is a directory"],
     ["COUNT_TABLES", args.countTables, "Tables whose rows are counted; all if empty"],
     ["DRILL_DIRECTORY", args.drillDirectory],
+    ["DRILL_FROM", args.drillFrom, "Which copies a drill proves"],
+    ["DRILL_SECRETS", args.reader ? drillSecretsPath(configDirectory) : ""],
     ["CHECKSUM_TABLES", args.checksumTables, "Tables whose rows get a checksum"],
     ["S3_BUCKET", s3?.bucket ?? "", "Off-host copies; an empty bucket means none"],
     ["S3_PREFIX", s3?.prefix ?? ""],
     ["S3_REGION", s3?.region ?? ""],
     ["S3_ENDPOINT", s3?.endpoint ?? ""],
     ["S3_CA_FILE", s3?.caCertificate === undefined ? "" : caPath(configDirectory)],
+    [
+      "S3_RETENTION_DAYS",
+      s3?.retentionDays ?? 0,
+      "Days a copy is kept there; 0: for good. The bucket itself removes it",
+    ],
     ["NAS_HOST", nas?.host ?? "", "Off-host copies by rsync over SSH; an empty host means none"],
     ["NAS_PORT", nas?.port ?? 22],
     ["NAS_USER", nas?.user ?? ""],
@@ -151,9 +172,12 @@ function renderSettings(args: BackupEnvironmentArgs): string {
   return renderEnvironment("Managed by pulumi up (pgbackup); change the stack's settings instead.", settings);
 }
 
-function renderSecrets([accessKeyId, secretAccessKey]: [string, string]): string {
-  return renderEnvironment("Managed by pulumi up (pgbackup). Secret.", [
-    ["S3_ACCESS_KEY_ID", accessKeyId],
-    ["S3_SECRET_ACCESS_KEY", secretAccessKey],
-  ]);
+function renderKey(prefix: string, { accessKeyId, secretAccessKey }: S3Credentials): pulumi.Output<string> {
+  const text = pulumi.all([accessKeyId, secretAccessKey]).apply(([id, secret]) =>
+    renderEnvironment("Managed by pulumi up (pgbackup). Secret.", [
+      [`${prefix}_ACCESS_KEY_ID`, id],
+      [`${prefix}_SECRET_ACCESS_KEY`, secret],
+    ]),
+  );
+  return pulumi.secret(text);
 }

@@ -6,6 +6,8 @@ export interface BackupRoleArgs extends Grants {
   readonly container: Container;
   /** Name of the PostgreSQL role and of the operating-system account. */
   readonly role: string;
+  /** Those that are there: a role can be granted nothing in others. */
+  readonly databases: readonly string[];
 }
 
 /** Connections the role may hold at once: the dump's and its snapshot's for each of several parallel jobs. */

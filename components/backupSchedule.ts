@@ -14,6 +14,8 @@ export interface BackupScheduleArgs extends TiedUnits {
   readonly writable: readonly string[];
   /** Names or addresses of all hosts the job talks to; it is kept from others where that can be enforced. */
   readonly hosts: readonly string[];
+  /** Files that the job is not to see. */
+  readonly hidden: readonly string[];
   /** Time span after which a run is ended. */
   readonly timeLimit: string;
   readonly calendar: string;
@@ -29,7 +31,7 @@ export class BackupSchedule extends pulumi.ComponentResource {
 
   constructor(name: string, args: BackupScheduleArgs, opts?: pulumi.ComponentResourceOptions) {
     super("pgbackup:index:BackupSchedule", name, {}, opts);
-    const { container, account, command, writable, hosts, timeLimit, calendar, jitter, after } = args;
+    const { container, account, command, writable, hosts, hidden, timeLimit, calendar, jitter, after } = args;
     const description = `Backup of ${args.databases.length === 1 ? "database" : "databases"} ${describe(args.databases)}`;
     this.service = `${args.name}-backup.service`;
     this.timer = `${args.name}-backup.timer`;
@@ -42,6 +44,7 @@ export class BackupSchedule extends pulumi.ComponentResource {
       ties: renderTies(args),
       writable,
       hosts,
+      hidden,
       timeLimit,
       sandbox: container.sandbox,
     });

@@ -22,7 +22,7 @@ export interface BackupScriptArgs {
 const COMMANDS = ["backup", "restore", "verify", "drill"] as const;
 
 /** Commands the scripts need besides PostgreSQL's and those of every Debian, with the packages that bring them. */
-const NEEDED = { curl: "curl", jq: "jq" };
+const NEEDED = { curl: "curl", jq: "jq", openssl: "openssl" };
 const NEEDED_FOR_NAS = { rsync: "rsync", ssh: "openssh-client" };
 const NEEDED_FOR_ENCRYPTION = { age: "age" };
 

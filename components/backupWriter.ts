@@ -1,6 +1,6 @@
-import * as aws from "@pulumi/aws";
-import * as pulumi from "@pulumi/pulumi";
+import type * as pulumi from "@pulumi/pulumi";
 import type { BackupBucket } from "./backupBucket";
+import { BucketUser } from "./bucketUser";
 
 export interface BackupWriterArgs {
   readonly bucket: BackupBucket;
@@ -9,40 +9,20 @@ export interface BackupWriterArgs {
 }
 
 /**
- * The identity the container writes off-host copies with. It may put objects under its prefix, tag them and abort its own uploads; it cannot
- * read, list, or delete, so whoever takes the container over cannot reach the copies that were made before.
+ * The identity the container writes off-host copies with. It may put objects under its prefix, tag them and abort its own
+ * uploads; it cannot read, list, or delete, so whoever takes the container over cannot remove the copies that were made
+ * before, nor read them, unless there is a {@link BackupReader} for drills.
  */
-export class BackupWriter extends pulumi.ComponentResource {
-  readonly accessKeyId: pulumi.Output<string>;
-  readonly secretAccessKey: pulumi.Output<string>;
-
+export class BackupWriter extends BucketUser {
   constructor(name: string, { bucket, prefix }: BackupWriterArgs, opts?: pulumi.ComponentResourceOptions) {
-    super("pgbackup:index:BackupWriter", name, {}, opts);
-    const parent = { parent: this, provider: bucket.provider };
-    const user = new aws.iam.User(name, {}, parent);
-    const policy = new aws.iam.UserPolicy(
-      name,
-      { user: user.name, policy: bucket.arn.apply((arn) => putAndTag(`${arn}/${prefix}*`)) },
-      parent,
-    );
-    const key = new aws.iam.AccessKey(name, { user: user.name }, { ...parent, dependsOn: policy });
-    this.accessKeyId = key.id;
-    this.secretAccessKey = pulumi.secret(key.secret);
-    this.registerOutputs();
-  }
-}
-
-function putAndTag(objects: string): string {
-  const policy: aws.iam.PolicyDocument = {
-    Version: "2012-10-17",
-    Statement: [
+    const statements = (arn: string) => [
       {
         Sid: "PutAndTag",
-        Effect: "Allow",
+        Effect: "Allow" as const,
         Action: ["s3:PutObject", "s3:PutObjectTagging", "s3:AbortMultipartUpload"],
-        Resource: objects,
+        Resource: `${arn}/${prefix}*`,
       },
-    ],
-  };
-  return JSON.stringify(policy);
+    ];
+    super("BackupWriter", name, { bucket, statements }, opts);
+  }
 }

@@ -1,5 +1,6 @@
 import * as pulumi from "@pulumi/pulumi";
 import type { Connection, JumpHost } from "./container";
+import { type DrillSource, readDrillSource } from "./drillSource";
 import { readGrants } from "./grantSettings";
 import { type NasSettings, readNas } from "./nasSettings";
 import { type OutcomeSettings, readOutcome } from "./outcomeSettings";
@@ -62,17 +63,21 @@ export interface ContainerSettings extends Grants {
   readonly drillMemory: string;
   /** Directory of the drill's scratch server, if it is not to be beside the job's records. */
   readonly drillDirectory?: string;
+  /** Which copies drills restore. */
+  readonly drillFrom: DrillSource;
   readonly newestRecords: readonly NewestRecords[];
   readonly s3Prefix: string;
   /** A writer's key the user made; without one, an IAM user is declared. */
   readonly s3Key?: S3Key;
+  /** A reader's key the user made, for drills from S3; without one, an IAM user is declared for those. */
+  readonly s3ReaderKey?: S3Key;
   /** Left out where no copies go to a NAS. */
   readonly nas?: NasSettings;
   /** Public keys that off-host copies are encrypted to, `age1…` or `ssh-…`; none if empty. */
   readonly ageRecipients: readonly string[];
   /** What a night does when a target cannot be reached beforehand. */
   readonly unreachableTarget: "refuse" | "local";
-  /** Who is told what came of a night. */
+  /** Who is told what came of a night or a drill. */
   readonly outcome: OutcomeSettings;
 }
 
@@ -124,9 +129,9 @@ export function readSettings(): Settings {
   const reader = SettingsReader.ofStack(new pulumi.Config().name);
   const bucket = readBucket(reader);
   const driftDetection = reader.flag("driftDetection");
-  const containers = [readContainer(reader)];
+  const containers = [readContainer(reader, bucket)];
   for (const entry of reader.entries("containers")) {
-    containers.push(readContainer(entry));
+    containers.push(readContainer(entry, bucket));
     entry.refuseUnread();
   }
   reader.refuseUnread();
@@ -135,10 +140,16 @@ export function readSettings(): Settings {
   return { containers, bucket, driftDetection };
 }
 
-function readContainer(reader: SettingsReader): ContainerSettings {
+function readContainer(reader: SettingsReader, bucket?: BucketSettings): ContainerSettings {
   const vmid = reader.own("vmid").integer("vmid", 100, 999_999_999);
   const databases = reader.own("databases").list("databases", databaseName);
   if (databases.length === 0) reader.problem("databases", [], "the name of at least one database");
+  const copies = {
+    s3Key: readKey(reader, "s3AccessKeyId", "s3SecretAccessKey"),
+    s3ReaderKey: readKey(reader, "s3ReaderAccessKeyId", "s3ReaderSecretAccessKey"),
+    nas: readNas(reader, vmid),
+    ageRecipients: reader.list("ageRecipients", recipientProblem),
+  };
   return {
     label: `ct${vmid}`,
     connection: readConnection(reader),
@@ -173,15 +184,14 @@ function readContainer(reader: SettingsReader): ContainerSettings {
     drillCalendar: readDrillCalendar(reader),
     drillMemory: reader.text("drillMemory", /^[1-9][0-9]{0,9}[MG]$/, "a size in M or G, e.g. 1G"),
     drillDirectory: reader.optionalText("drillDirectory", PATH, PATH_RIGHT),
+    drillFrom: readDrillSource(reader, { ...copies, bucket: bucket !== undefined }),
     newestRecords: readNewestRecords(reader, databases),
     s3Prefix:
       reader
         .own("s3Prefix")
         .optionalText("s3Prefix", /^([A-Za-z0-9._~-]+\/)+$/, "letters, digits, . _ ~ - and /, ending in /") ??
       `ct${vmid}/`,
-    s3Key: readKey(reader),
-    nas: readNas(reader, vmid),
-    ageRecipients: reader.list("ageRecipients", recipientProblem),
+    ...copies,
     unreachableTarget:
       reader.text("unreachableTarget", /^(refuse|local)$/, "refuse or local") === "refuse" ? "refuse" : "local",
     outcome: readOutcome(reader),
@@ -254,18 +264,11 @@ function readNewestRecords(reader: SettingsReader, databases: readonly string[])
   });
 }
 
-function readKey(reader: SettingsReader): S3Key | undefined {
-  const accessKeyId = reader.optionalText("s3AccessKeyId", /^[A-Za-z0-9_.-]+$/, "an access key's id");
-  const secret = reader.optionalSecret(
-    "s3SecretAccessKey",
-    matches(/^[\x21-\x7e]+$/, "the secret half of s3AccessKeyId"),
-  );
+function readKey(reader: SettingsReader, id: string, secretHalf: string): S3Key | undefined {
+  const accessKeyId = reader.optionalText(id, /^[A-Za-z0-9_.-]+$/, "an access key's id");
+  const secret = reader.optionalSecret(secretHalf, matches(/^[\x21-\x7e]+$/, `the secret half of ${id}`));
   if ((accessKeyId === undefined) !== (secret === undefined)) {
-    reader.problem(
-      secret === undefined ? "s3SecretAccessKey" : "s3AccessKeyId",
-      undefined,
-      "a value: an access key has two halves",
-    );
+    reader.problem(secret === undefined ? secretHalf : id, undefined, "a value: an access key has two halves");
   }
   return accessKeyId !== undefined && secret !== undefined
     ? { accessKeyId, secretAccessKey: pulumi.secret(secret) }

@@ -2,8 +2,17 @@ import * as pulumi from "@pulumi/pulumi";
 import type { BackupBucket } from "./backupBucket";
 import { BackupDirectory } from "./backupDirectory";
 import { BackupDrill } from "./backupDrill";
-import { BackupEnvironment, nasKeyPath, type S3Target, secretsPath, settingsPath } from "./backupEnvironment";
+import {
+  BackupEnvironment,
+  drillSecretsPath,
+  nasKeyPath,
+  type S3Credentials,
+  type S3Target,
+  secretsPath,
+  settingsPath,
+} from "./backupEnvironment";
 import { BackupOutcome } from "./backupOutcome";
+import { BackupReader } from "./backupReader";
 import { BackupRole } from "./backupRole";
 import { BackupSchedule } from "./backupSchedule";
 import { BackupScript } from "./backupScript";
@@ -14,6 +23,7 @@ import { chooseSandbox } from "./knowledge";
 import type { NasSettings } from "./nasSettings";
 import { programsOf } from "./outcomeSettings";
 import type { BucketFacts, NasFacts } from "./render/offHostCopies";
+import { describeAbsence } from "./render/recovery";
 import { renderRunbook, type RunbookFacts } from "./render/runbook";
 import type { TellingFacts } from "./render/telling";
 
@@ -47,13 +57,20 @@ export class DatabaseBackup extends pulumi.ComponentResource {
       { ...settings, knowledge, sandbox: chooseSandbox(settings.hardening, knowledge.sandbox) },
       parent,
     );
-    const backupRole = new BackupRole(name, { ...settings, container }, parent);
+    const { databases: present = databases } = knowledge;
+    const backupRole = new BackupRole(
+      name,
+      // What is restored later comes to the role by the next `up`: its SQL is another then.
+      { ...settings, container, databases: databases.filter((database) => present.includes(database)) },
+      parent,
+    );
     const directories = new BackupDirectory(
       name,
       { container, account: role, path: backupDirectory, statePath: stateDirectory, after: [backupRole.account] },
       parent,
     );
     const s3 = offHost && declareTarget(name, settings, offHost, parent);
+    const reader = offHost && declareReader(name, settings, offHost, parent);
     const script = new BackupScript(
       name,
       {
@@ -75,8 +92,9 @@ export class DatabaseBackup extends pulumi.ComponentResource {
         stateDirectory,
         drillDirectory,
         s3,
+        reader,
         host: settings.connection.host,
-        command: script.commands.backup,
+        commands: script.commands,
         after: [backupRole.account],
       },
       parent,
@@ -90,13 +108,14 @@ export class DatabaseBackup extends pulumi.ComponentResource {
         account: role,
         settings: settingsPath(configDirectory),
         library: script.library,
+        drills: settings.drillCalendar !== undefined,
         after: [backupRole.account, ...environment.artefacts, ...script.artefacts],
       },
       parent,
     );
     backupRole.declareAudit(script.commands.backup, installed);
     const writable = [backupDirectory, stateDirectory];
-    const hosts = listHosts(settings, offHost);
+    const hosts = [...listNasHosts(settings), ...listS3Hosts(offHost)];
     const schedule = new BackupSchedule(
       name,
       {
@@ -106,7 +125,8 @@ export class DatabaseBackup extends pulumi.ComponentResource {
         command: script.commands.backup,
         writable,
         hosts,
-        ...outcome.units,
+        hidden: reader ? [drillSecretsPath(configDirectory)] : [],
+        ...outcome.units.backup,
         after: [backupRole.role, ...installed, ...outcome.artefacts],
       },
       parent,
@@ -125,10 +145,12 @@ export class DatabaseBackup extends pulumi.ComponentResource {
               command: script.commands.drill,
               stateDirectory,
               drillDirectory,
-              hidden: ["/run/postgresql", secretsPath(configDirectory), nasKeyPath(configDirectory)],
+              hidden: ["/run/postgresql", secretsPath(configDirectory), ...hideNasKey(settings)],
+              hosts: { local: [], s3: listS3Hosts(offHost), nas: listNasHosts(settings) }[settings.drillFrom],
               memory,
               calendar,
-              after: installed,
+              ...outcome.units.drill,
+              after: [...installed, ...outcome.artefacts],
             },
             parent,
           );
@@ -147,6 +169,7 @@ export class DatabaseBackup extends pulumi.ComponentResource {
       calendar: settings.calendar,
       retentionDays: settings.retentionDays,
       drill: drill && calendar !== undefined ? { service: drill.service, timer: drill.timer, calendar } : undefined,
+      drillFrom: settings.drillFrom,
       sandbox: { sandbox: container.sandbox, writable, hosts, ownAccount: true },
       offHost: {
         s3: offHost && describeBucket(settings, offHost),
@@ -157,19 +180,27 @@ export class DatabaseBackup extends pulumi.ComponentResource {
       telling: describeTelling(settings, outcome),
     };
     this.runbook = renderRunbook(this.facts);
+    for (const database of databases.filter((each) => !present.includes(each))) {
+      void pulumi.log.warn(describeAbsence(this.facts, database, present), this);
+    }
     this.memory = pulumi.all(container.tokens).apply((tokens) => ({ sandbox: knowledge.sandbox, tokens }));
     this.registerOutputs();
   }
 }
 
-/** The hosts that the nightly job talks to. */
-function listHosts({ nas }: ContainerSettings, bucket?: BackupBucket): string[] {
-  const hosts = nas ? [nas.host] : [];
-  if (bucket) {
-    const { region, endpoint = `https://s3.${region}.amazonaws.com` } = bucket.settings;
-    hosts.push(new URL(endpoint).hostname.replace(/^\[|\]$/g, ""));
-  }
-  return hosts;
+function listNasHosts({ nas }: ContainerSettings): string[] {
+  return nas ? [nas.host] : [];
+}
+
+function listS3Hosts(bucket?: BackupBucket): string[] {
+  if (!bucket) return [];
+  const { region, endpoint = `https://s3.${region}.amazonaws.com` } = bucket.settings;
+  return [new URL(endpoint).hostname.replace(/^\[|\]$/g, "")];
+}
+
+/** A drill sees the NAS's key only if it is from there. */
+function hideNasKey({ drillFrom, configDirectory }: ContainerSettings): string[] {
+  return drillFrom === "nas" ? [] : [nasKeyPath(configDirectory)];
 }
 
 function declareTarget(
@@ -179,7 +210,19 @@ function declareTarget(
   opts: pulumi.ComponentResourceOptions,
 ): S3Target {
   const key = s3Key ?? new BackupWriter(`${name}-writer`, { bucket, prefix }, opts);
-  return { ...bucket.settings, prefix, key };
+  const { without, retentionDays, ...settings } = bucket.settings;
+  return { ...settings, prefix, key, ...(without.includes("lifecycle") ? {} : { retentionDays }) };
+}
+
+/** What drills from S3 read with. */
+function declareReader(
+  name: string,
+  { s3Prefix: prefix, s3ReaderKey, drillFrom }: ContainerSettings,
+  bucket: BackupBucket,
+  opts: pulumi.ComponentResourceOptions,
+): S3Credentials | undefined {
+  if (drillFrom !== "s3") return undefined;
+  return s3ReaderKey ?? new BackupReader(`${name}-reader`, { bucket, prefix }, opts);
 }
 
 function describeBucket({ s3Prefix: prefix }: ContainerSettings, { settings }: BackupBucket): BucketFacts {
@@ -195,7 +238,8 @@ function describeNas({ configDirectory }: ContainerSettings, nas: NasSettings): 
 function describeTelling({ outcome }: ContainerSettings, { units }: BackupOutcome): TellingFacts {
   const { command, mail, webhook, pingUrl, metricsDirectory } = outcome;
   return {
-    unit: units.failed,
+    unit: units.backup.failed,
+    drills: units.drill.failed !== undefined,
     command,
     mail,
     webhook: webhook !== undefined,

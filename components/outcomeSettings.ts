@@ -2,7 +2,7 @@ import * as pulumi from "@pulumi/pulumi";
 import { PATH, PATH_RIGHT } from "./settingChecks";
 import { matches, type SettingsReader } from "./settingsReader";
 
-/** Who is told what came of a container's nights, and how. Nobody where nothing is set. */
+/** Who is told what came of a container's nights and drills, and how. Nobody where nothing is set. */
 export interface OutcomeSettings {
   /** Program in the container with its arguments, as typed in bash. */
   readonly command?: string;
@@ -22,7 +22,7 @@ const URL = matches(
   "an http or https URL without quotes and #",
 );
 
-/** Reads whom a container's nights are told to. */
+/** Reads whom a container's nights and drills are told to. */
 export function readOutcome(reader: SettingsReader): OutcomeSettings {
   const webhook = reader.optionalSecret("notifyWebhook", URL);
   // A check misses one container: two that ping the same would hide each other's silence.
@@ -44,7 +44,7 @@ export function readOutcome(reader: SettingsReader): OutcomeSettings {
   };
 }
 
-/** Whether there is anything to do once a night has ended. */
+/** Whether there is anything to do once a run has ended. */
 export function isTold({ command, mail, webhook, pingUrl, metricsDirectory }: OutcomeSettings): boolean {
   return [command, mail, webhook, pingUrl, metricsDirectory].some((setting) => setting !== undefined);
 }

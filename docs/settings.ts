@@ -1,4 +1,4 @@
-/** Writes the settings table of README.md from the schema in Pulumi.yaml: `npm run docs`. */
+/** Writes docs/settings.md from the schema in Pulumi.yaml: `npm run docs`. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parse } from "yaml";
@@ -10,19 +10,21 @@ interface Setting {
 }
 
 const root = join(__dirname, "..");
-const readme = join(root, "README.md");
-const MARKS = ["<!-- settings: made by `npm run docs` -->", "<!-- end of settings -->"] as const;
+export const settingsPage = join(__dirname, "settings.md");
 
-/** README.md with the table as the schema has it now. */
-export function renderReadme(): string {
+/** docs/settings.md as the schema has it now. */
+export function renderSettingsPage(): string {
   const { config } = parse(readFileSync(join(root, "Pulumi.yaml"), "utf8")) as { config: Record<string, Setting> };
   const rows = Object.entries(config).map(
     ([key, setting]) => `| \`${key}\` | ${showDefault(setting)} | ${inCell(setting.description)} |`,
   );
-  const table = ["| setting | default | meaning |", "| --- | --- | --- |", ...rows].join("\n");
-  const [before = "", rest = ""] = readFileSync(readme, "utf8").split(MARKS[0]);
-  const [, after = ""] = rest.split(MARKS[1]);
-  return `${before}${MARKS[0]}\n\n${table}\n\n${MARKS[1]}${after}`;
+  return `# Settings
+
+Set with \`pulumi config set <setting> <value>\` (\`--secret\` for a secret, \`--path\` for a list), or in
+\`Pulumi.<stack>.yaml\` as \`pgbackup:<setting>\`. Made by \`npm run docs\` from Pulumi.yaml.
+
+${["| setting | default | meaning |", "| --- | --- | --- |", ...rows].join("\n")}
+`;
 }
 
 function showDefault({ default: value }: Setting): string {
@@ -35,4 +37,4 @@ function inCell(text: string): string {
   return text.trim().replaceAll("|", "\\|").replaceAll(/\s+/g, " ");
 }
 
-if (require.main === module) writeFileSync(readme, renderReadme());
+if (require.main === module) writeFileSync(settingsPage, renderSettingsPage());

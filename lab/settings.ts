@@ -11,6 +11,7 @@ export const secretSettings: readonly string[] = [
   "privateKey",
   "privateKeyPassword",
   "s3SecretAccessKey",
+  "s3ReaderSecretAccessKey",
   "nasPrivateKey",
   "notifyWebhook",
   "pingUrl",

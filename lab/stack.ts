@@ -12,6 +12,7 @@ import {
 } from "@pulumi/pulumi/automation";
 import { attempt, CommandError, type Result } from "./command";
 import { engine, type Engine } from "./engine";
+import { separateConnections } from "./inlinePrograms";
 import type { Network } from "./network";
 import { repository } from "./places";
 import { languageHostPath, linkPlugins } from "./plugins";
@@ -205,6 +206,7 @@ export class LabStack {
       fs.copyFileSync(path.join(repository, "Pulumi.yaml"), path.join(this.directory, "Pulumi.yaml"));
     }
     linkPlugins(home(this.lab));
+    separateConnections();
     const command = await PulumiCommand.get(found.root === undefined ? {} : { root: found.root });
     const stack = await LocalWorkspace.createOrSelectStack(
       { stackName: this.name, projectName: "pgbackup", program: this.program },

@@ -58,6 +58,8 @@ source "$library/packing.sh"
 source "$library/encryption.sh"
 # shellcheck source=lib/s3.sh
 source "$library/s3.sh"
+# shellcheck source=lib/nas.sh
+source "$library/nas.sh"
 # shellcheck source=lib/targets/s3.sh
 source "$library/targets/s3.sh"
 # shellcheck source=lib/targets/nas.sh
@@ -72,6 +74,12 @@ source "$library/progress.sh"
 source "$library/catalogue.sh"
 # shellcheck source=lib/pick.sh
 source "$library/pick.sh"
+# shellcheck source=lib/sources/s3.sh
+source "$library/sources/s3.sh"
+# shellcheck source=lib/sources/nas.sh
+source "$library/sources/nas.sh"
+# shellcheck source=lib/fetch.sh
+source "$library/fetch.sh"
 # shellcheck source=lib/outcome/settings.sh
 source "$library/outcome/settings.sh"
 # shellcheck source=lib/rehearsal.sh
@@ -80,7 +88,8 @@ source "$library/rehearsal.sh"
 print_help() {
   cat <<'HELP'
 Usage: backup.sh [--now [--label LABEL]] [--dry-run]
-       backup.sh --list | --check DUMP | --audit | --help
+       backup.sh --list [--from s3 | --from nas]
+       backup.sh --check DUMP | --audit | --help
 
 Dumps every database named in the settings file (BACKUP_ENV), and the server's roles and tablespaces without passwords
 (globals_<time>.sql): dump, verify, copy off-host, let old dumps go.
@@ -90,8 +99,12 @@ Dumps every database named in the settings file (BACKUP_ENV), and the server's r
                  manual_before-migration_<database>_<time>.dump. Verified, with manifest and off-host copy like every
                  other (globals too), but kept until you remove it (with its .json), here and off-host: the nightly job never does,
                  and it lets no other dump go. LABEL: A-Z, a-z, 0-9, '.' and '-', at most 40
-  --dry-run      run every check that can be made beforehand and print what would be done; writes nothing
-  --list         the dumps of this machine as a table: time, database, size, rows, label, verified, off-host, file
+  --dry-run      run every check that can be made beforehand and print what would be done; writes nothing,
+                 but a small file to a NAS: whether that works is one of the checks
+  --list         the dumps of this machine as a table: time, database, size, rows, label, verified, off-host (NO: the next
+                 night makes it good; expired: kept for longer here than there), file
+  --from SOURCE  with --list: the copies in S3 or on the NAS instead, each as its manifest there describes it, whether it
+                 is whole there, and whether it is here, too. Takes a reader's key as restore.sh --from does
   --check DUMP   compare a dump (a path, or a name in the backup directory) with its manifest, SHA-256 included, and
                  read it through with pg_restore. One made by hand has no manifest: it is only read through
   --audit        what the role can and cannot read and do, by its own account, in each database; writes nothing
@@ -112,9 +125,10 @@ main() {
   load_settings
   choose_targets
   if [[ $ACTION != check ]] || ((EUID != 0)); then become_role "$script" "$@"; fi
+  keep_reader_key
   isolate_client
   case $ACTION in
-    list) print_catalogue ;;
+    list) if [[ -n $FROM ]]; then print_remote_catalogue; else print_catalogue; fi ;;
     check) check_one "$CHECKED" ;;
     rehearse) rehearse_night ;;
     audit) audit_role ;;
@@ -124,7 +138,7 @@ main() {
 
 read_options() {
   local now=0
-  ACTION=night LABEL='' CHECKED=''
+  ACTION=night LABEL='' CHECKED='' FROM=''
   while (($#)); do
     case $1 in
       --help | -h)
@@ -135,11 +149,12 @@ read_options() {
       --list) choose_action list ;;
       --dry-run) choose_action rehearse ;;
       --audit) choose_action audit ;;
-      --label | --check)
+      --label | --check | --from)
         if [[ -z ${2:-} ]]; then refuse_usage "$1 needs a value"; fi
         case $1 in
           --label) LABEL=$2 ;;
           --check) choose_action check && CHECKED=$2 ;;
+          --from) FROM=$2 ;;
         esac
         shift
         ;;
@@ -150,6 +165,8 @@ read_options() {
   if [[ -n $LABEL && ! $LABEL =~ ^[A-Za-z0-9][A-Za-z0-9.-]{0,39}$ ]]; then
     refuse_usage "--label is '$LABEL': must be 1 to 40 of A-Z, a-z, 0-9, '.' and '-', beginning with a letter or digit"
   fi
+  check_from
+  if [[ -n $FROM && $ACTION != list ]]; then refuse_usage "--from goes with --list only"; fi
   if [[ -n $LABEL ]] && ((!now)); then refuse_usage "--label needs --now"; fi
   if [[ $ACTION == list || $ACTION == check || $ACTION == audit ]] && ((now)); then refuse_usage "--now goes with --label and --dry-run only"; fi
 }
@@ -234,7 +251,7 @@ back_up() {
   write_dump "$database" "${PARTIALS[0]}" "$WORK"
   end_progress
   finish_facts "$WORK"
-  verify_dump "${PARTIALS[0]}" "$DUMP_SHA256"
+  verify_dump "${PARTIALS[0]}"
   write_manifest "$database" "${PARTIALS[0]}" "$name" "$WORK" "$started" "$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)"
   commit_dump "$dump"
   report_dump "$dump.json"
@@ -245,7 +262,7 @@ report_dump() {
   local manifest=$1 warning
   while IFS= read -r warning; do warn "$warning"; done < <(read_manifest "$manifest" '.warnings[]')
   while IFS= read -r warning; do warn "COUNT_TABLES names '$warning', which this database does not have"; done < <(
-    read_manifest "$manifest" '(.counted | arrays) - (.tables | keys) | .[]'
+    read_manifest "$manifest" '(.counted | arrays) - (.tables + .extension_tables | keys) | .[]'
   )
   while IFS= read -r warning; do
     if ! jq -e --arg table "$warning" '.checksums | has($table)' -- "$manifest" >/dev/null; then

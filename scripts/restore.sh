@@ -30,6 +30,8 @@ source "$library/structure.sh"
 source "$library/checksum.sh"
 # shellcheck source=lib/snapshot.sh
 source "$library/snapshot.sh"
+# shellcheck source=lib/growing.sh
+source "$library/growing.sh"
 # shellcheck source=lib/dump.sh
 source "$library/dump.sh"
 # shellcheck source=lib/compression.sh
@@ -64,6 +66,12 @@ source "$library/safetyDump.sh"
 source "$library/tables.sh"
 # shellcheck source=lib/s3.sh
 source "$library/s3.sh"
+# shellcheck source=lib/nas.sh
+source "$library/nas.sh"
+# shellcheck source=lib/sources/s3.sh
+source "$library/sources/s3.sh"
+# shellcheck source=lib/sources/nas.sh
+source "$library/sources/nas.sh"
 # shellcheck source=lib/fetch.sh
 source "$library/fetch.sh"
 # shellcheck source=lib/application.sh
@@ -74,7 +82,7 @@ source "$library/restore.sh"
 print_help() {
   cat <<'HELP'
 Usage: restore.sh WHICH WHERE [--table SCHEMA.NAME]... [--jobs N] [--yes] [--plan]
-       restore.sh WHICH --from s3 --fetch
+       restore.sh WHICH --from s3|nas --fetch [--globals]
        restore.sh --clean-up | --help
 
 Which dump:
@@ -84,9 +92,11 @@ Which dump:
                     UTC, unless it ends in an offset: '2026-11-20 14:00 +0100'
   --database NAME   the database that was dumped. Left out, it is the one that --into names; said with --into, the dump
                     of one database may go into another
-  --from s3         look for it off-host, in S3. The container's own key cannot read: type a reader's when asked, or set
-                    S3_READER_ACCESS_KEY_ID and S3_READER_SECRET_ACCESS_KEY. It is kept nowhere. The dump is fetched into
-                    the backup directory, checked, and stays there like one of the night's
+  --from s3|nas     look for it off-host, in S3 or on the NAS. The dump is fetched into the backup directory, checked, and
+                    stays there like one of the night's. S3: the container's own key cannot read: type a reader's when
+                    asked, or set S3_READER_ACCESS_KEY_ID and S3_READER_SECRET_ACCESS_KEY. It is kept nowhere. NAS: the
+                    container's own key logs in; where its account is append-only, set NAS_READER_KEY_FILE to the path
+                    of a reader's private key
   --work DIRECTORY  fetch it to here instead
   --identity FILE   age identity that decrypts it; asked for if it is needed and not given. Kept nowhere
   --fetch           only fetch and check it, restore nothing
@@ -105,8 +115,8 @@ Where to:
                     function that uses the table is not brought back
 How:
   --globals         first create the roles that the dump refers to and this server lacks, with what they are members of,
-                    from the globals of its night in the backup directory. Without passwords; roles that exist are left
-                    as they are
+                    from the globals of its night: beside the dump, else in the backup directory; with --from they are
+                    fetched, too. Without passwords; roles that exist are left as they are
   --jobs N          N connections side by side, for --as, and --new if it creates the database. Not --into: what is done
                     side by side is not one transaction, so a failure would leave the database half restored
   --yes             do not ask for confirmation
@@ -122,21 +132,19 @@ HELP
 }
 
 main() {
+  keep_reader_key
   read_options "$@"
   require_root
   load_settings
   isolate_client
-  require_commands psql pg_dump pg_restore dropdb vacuumdb jq runuser flock sha256sum awk df curl
+  require_commands psql pg_dump pg_restore dropdb jq runuser flock openssl awk df
   AS_ACCOUNT=(runuser -u postgres --)
   take_lock "$BACKUP_STATE/restore.lock"
   clean_up_interrupted
   make_work_directory
   if ((CLEAN_UP)); then return; fi
   : "${DIRECTORY:=$BACKUP_DIRECTORY}"
-  if [[ -n $FROM ]]; then
-    fetch_dump "$FILE" "$DATABASE" "$MOMENT"
-    FILE=$FETCHED
-  fi
+  if [[ -n $FROM ]]; then fetch; fi
   pick_dump "$FILE" "$DATABASE" "$MOMENT"
   check_dump
   if ((FETCH)); then return; fi

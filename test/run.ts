@@ -2,7 +2,7 @@
  * Runs the tests, floor by floor, and adds up what the runners counted: `npm test [-- FLOOR…]`.
  *
  *   unit     pure functions and the program's own logic
- *   scripts  what runs in the container, against a real PostgreSQL
+ *   scripts  what runs in the container, against a real PostgreSQL; two halves side by side
  *   lab      everything, through the real engine, on two Proxmox hosts in miniature side by side, each with half of the
  *            files. PGBACKUP_LAB names the first lab, "test" by default; the other is "<first>2"
  */
@@ -55,7 +55,7 @@ function halve(files: readonly string[]): string[][] {
 /** What runs a floor's tests, side by side. */
 const floors: Readonly<Record<string, readonly Runner[]>> = {
   unit: [mocha(testFiles("unit"))],
-  scripts: [[...lab, "prepared", "--", ...mocha(testFiles("scripts"))]],
+  scripts: halve(testFiles("scripts")).map((files) => [...lab, "prepared", "--", ...mocha(files)]),
   lab: halve(testFiles("lab")).map((files, index) => [
     ...[...lab, "exec", index === 0 ? labName : `${labName}${index + 1}`, "--"],
     ...mocha(files),

@@ -32,6 +32,8 @@ export interface Knowledge {
   readonly sandbox: Sandbox;
   /** Version of its PostgreSQL as `server_version_num` has it, e.g. 150018; undefined where it was not asked. */
   readonly serverVersion?: number;
+  /** Databases that there are; undefined where it was not asked. */
+  readonly databases?: readonly string[];
   /**
    * The token to declare an artefact with: the one it was last applied with, if it still stands as it was left and was
    * left with just these inputs; else one that was never used before, which makes the engine apply it again. A digest
@@ -60,7 +62,7 @@ export interface ProbeRequest extends Grants {
  * Asks the container in one round trip. Changes nothing there.
  *
  * @throws pulumi.RunError in words, for everything that would make the deployment fail: host, host key, login,
- * container, PostgreSQL, databases, schedule.
+ * container, PostgreSQL, schemas, schedule.
  */
 export async function probe(request: ProbeRequest): Promise<Knowledge> {
   const { connection, vmid, calendar, drillCalendar = "", jitter, timeLimit } = request;
@@ -73,12 +75,12 @@ export async function probe(request: ProbeRequest): Promise<Knowledge> {
     throw new pulumi.RunError(error instanceof Error ? error.message : String(error));
   });
   const facts = readFacts(answer, request);
-  const problems = facts.filter(([kind]) => kind === "problem").map((fact) => explainProblem(fact, facts, request));
+  const problems = facts.filter(([kind]) => kind === "problem").map((fact) => explainProblem(fact, request));
   if (problems.length > 0) throw new pulumi.RunError(problems.join("\n"));
   const sandbox = facts.some(([kind, value]) => kind === "sandbox" && value === "full") ? "full" : "basic";
-  const [, version = ""] = facts.find(([kind]) => kind === "version") ?? [];
+  const said = (fact: string) => decode(facts.find(([kind]) => kind === fact)?.[1] ?? "");
   const receipts = new Map(facts.filter(([kind]) => kind === "receipt").map(readFinding));
-  return new Receipts(receipts, sandbox, Number(decode(version)));
+  return new Receipts(receipts, sandbox, Number(said("version")), said("databases").split("\n"));
 }
 
 type Fact = readonly string[];
@@ -99,7 +101,7 @@ function readFacts({ code, stdout, stderr }: Answer, { connection, vmid }: Probe
   throw new pulumi.RunError(`${where} could not be examined (status ${code}): ${stderr.trim() || stdout.trim()}`);
 }
 
-function explainProblem([, kind, text = ""]: Fact, facts: readonly Fact[], request: ProbeRequest): string {
+function explainProblem([, kind, text = ""]: Fact, request: ProbeRequest): string {
   const said = decode(text);
   const where = `container ${request.vmid}`;
   switch (kind) {
@@ -111,10 +113,6 @@ function explainProblem([, kind, text = ""]: Fact, facts: readonly Fact[], reque
       return `jitter: systemd in ${where} does not understand ${JSON.stringify(request.jitter)}: ${said}. Right is e.g. "0" or "10min".`;
     case "timeLimit":
       return `timeLimit: systemd in ${where} does not understand ${JSON.stringify(request.timeLimit)}: ${said}. Right is e.g. "12h" or "90min".`;
-    case "database": {
-      const [, list = ""] = facts.find(([name]) => name === "databases") ?? [];
-      return `databases: ${where} has no database ${JSON.stringify(said)}. It has: ${decode(list).split("\n").join(", ")}.`;
-    }
     case "grantSchemas":
     case "grantOwners":
       return `${kind}: ${where}: ${said}.`;
@@ -169,6 +167,7 @@ export class Receipts implements Knowledge {
     private readonly findings: ReadonlyMap<string, Finding>,
     readonly sandbox: Sandbox,
     readonly serverVersion?: number,
+    readonly databases?: readonly string[],
   ) {}
 
   token(artefact: Artefact): pulumi.Input<string> {

@@ -33,8 +33,17 @@ export interface NasFacts {
   readonly retentionDays: number;
 }
 
+/** Which copies drills restore: the container's own, or those of an off-host target. */
+export type DrilledCopies = "local" | "s3" | "nas";
+
+/** Where the copies of a source are, for people. */
+export function placeOf(source: Exclude<DrilledCopies, "local">, { s3, nas }: OffHostFacts): string {
+  if (source === "s3" && s3) return `in s3://${s3.bucket}/${s3.prefix}`;
+  return nas ? `on ${nas.host}` : "";
+}
+
 /** Renders the runbook's part on off-host copies: where each is, how to fetch one by hand, how to read it. */
-export function renderOffHost(facts: OffHostFacts): string {
+export function renderOffHost(facts: OffHostFacts, drillFrom: DrilledCopies): string {
   const { s3, nas, packed, ageRecipients } = facts;
   if (!s3 && !nas) {
     return `## Off-host
@@ -46,21 +55,25 @@ change that.
   const plain = packed ? ".tar" : "";
   const suffix = ageRecipients.length > 0 ? `${plain}.age` : plain;
   const parts = [
-    s3 && renderBucket(s3, suffix),
+    s3 && renderBucket(s3, suffix, drillFrom === "s3"),
     nas && renderNas(nas, suffix),
     ageRecipients.length > 0 ? renderDecryption(ageRecipients, plain) : undefined,
     packed ? UNPACKING : undefined,
-    nas && renderNasSetup(nas),
+    nas && renderNasSetup(nas, drillFrom === "nas"),
   ];
   return parts.filter((part) => part !== undefined).join("\n");
 }
 
-function renderBucket(target: BucketFacts, suffix: string): string {
+/** @param read whether drills read there */
+function renderBucket(target: BucketFacts, suffix: string, read: boolean): string {
   const { bucket, prefix, region, endpoint, retentionDays, noncurrentDays } = target;
+  const keys = read
+    ? "The container has a key that may only write, and for drills one that may\nonly read."
+    : "The container's key may only write.";
   const option = endpoint === undefined ? "" : ` --endpoint-url ${endpoint}`;
   return `## Off-host: the bucket
 
-Every night's dump is copied to s3://${bucket}/${prefix}. The container's key may only write. With a reader's key, from
+Every night's dump is copied to s3://${bucket}/${prefix}. ${keys} With a reader's key, from
 any machine:
 
     aws s3 ls --region ${region}${option} s3://${bucket}/${prefix}
@@ -112,9 +125,11 @@ The private keys are neither in the container nor on its host. On a machine that
 ${plain === "" ? "    sha256sum <file>.dump        # the manifest's sha256 is that of the decrypted dump\n" : ""}`;
 }
 
-function renderNasSetup(nas: NasFacts): string {
+/** @param read whether drills read there */
+function renderNasSetup(nas: NasFacts, read: boolean): string {
   const { user, directory, publicKey, keyFile, retentionDays } = nas;
   const appendOnly = retentionDays === 0;
+  const may = `${appendOnly && !read ? " -wo" : ""}${appendOnly ? " -no-del" : ""}`;
   return `## Setting the NAS up
 
 Once, by its administrator: an account that may do nothing but rsync into one directory, here /srv/pgbackup, as which
@@ -125,11 +140,11 @@ it then sees \`/\`.
 
 In ~${user}/.ssh/authorized_keys, one line (\`rrsync\` comes with rsync; the key is the public half of ${keyFile}):
 
-    command="rrsync -no-lock${appendOnly ? " -wo -no-del" : ""} /srv/pgbackup",restrict ${publicKey}
+    command="rrsync -no-lock${may} /srv/pgbackup",restrict ${publicKey}
 ${
   appendOnly
     ? `
-With it the container can neither read nor remove what is there. It could still overwrite: let the NAS take snapshots.
+With it the container ${read ? "cannot" : "can neither read nor"} remove what is there. It could still overwrite: let the NAS take snapshots.
 `
     : ""
 }`;

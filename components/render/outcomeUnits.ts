@@ -9,6 +9,9 @@ export interface TiedUnits {
   readonly succeeded?: string;
 }
 
+/** Whose end is told of. */
+export type Subject = "backup" | "drill";
+
 export interface OutcomeUnitArgs {
   /** Account the program runs as. */
   readonly account: string;
@@ -19,8 +22,8 @@ export interface OutcomeUnitArgs {
 }
 
 /**
- * Without a file system view: what tells of a night must start in a container that has lost the right to mount, which is
- * a reason for nights to fail.
+ * Without a file system view: what tells of a run must start in a container that has lost the right to mount, which is a
+ * reason for runs to fail.
  */
 const CONFINED = `${BASIC}\nRestrictAddressFamilies=AF_UNIX AF_INET AF_INET6`;
 
@@ -31,16 +34,20 @@ AmbientCapabilities=
 UMask=0027`;
 
 /**
- * Renders the unit that tells what came of a night; started by hand, it sends a test message.
+ * Renders the unit that tells what came of a night or a drill; started by hand, it sends a test message.
  *
  * @param args.after Unit whose end it waits for, so that a ping of the start never comes after that of the end.
  * @param args.mail Whether it sends mail.
  */
-export function renderOutcomeUnit(args: OutcomeUnitArgs & { readonly after?: string; readonly mail: boolean }): string {
+export function renderOutcomeUnit(
+  args: OutcomeUnitArgs & { readonly subject: Subject; readonly after?: string; readonly mail: boolean },
+): string {
+  const { subject, program } = args;
   const order = args.after === undefined ? "" : `After=${args.after}\n`;
   // The account may not read the journal else, and people are to be shown what failed.
   const journal = "SupplementaryGroups=systemd-journal\n";
-  return `${render(args, "What came of the backup, for people and monitoring", order)}ExecStart=${args.program} ended
+  const command = subject === "backup" ? `${program} ended` : `${program} ended ${subject}`;
+  return `${render(args, subject, `What came of the ${subject}, for people and monitoring`, order)}ExecStart=${command}
 ${journal}
 ${args.mail ? MAILING : CONFINED}
 `;
@@ -48,17 +55,17 @@ ${args.mail ? MAILING : CONFINED}
 
 /** Renders the unit that pings the start of a night, beside the backup: it can neither delay it nor make it fail. */
 export function renderStartedUnit(args: OutcomeUnitArgs): string {
-  return `${render(args, "Ping that a backup has begun", "")}ExecStart=${args.program} started
+  return `${render(args, "backup", "Ping that a backup has begun", "")}ExecStart=${args.program} started
 
 ${CONFINED}
 `;
 }
 
-function render({ account, settings }: OutcomeUnitArgs, description: string, order: string): string {
+function render({ account, settings }: OutcomeUnitArgs, subject: Subject, description: string, order: string): string {
   return `# Managed by pulumi up (pgbackup).
 [Unit]
 Description=${description}
-${order}# However often a backup fails, each is told.
+${order}# However often a ${subject} fails, each is told.
 StartLimitIntervalSec=0
 
 [Service]

@@ -1,5 +1,7 @@
-import { type OffHostFacts, renderOffHost } from "./offHostCopies";
+import { eachDatabase, inContainer, restoreLatest } from "./commandLine";
+import { type DrilledCopies, type OffHostFacts, placeOf, renderOffHost } from "./offHostCopies";
 import { connectionName, fileNamePart, shellWord } from "./quote";
+import { renderFetching, renderRecovery } from "./recovery";
 import type { Grants } from "./roleSql";
 import { describeSandbox, type SandboxArgs } from "./sandbox";
 import { renderTelling, type TellingFacts } from "./telling";
@@ -26,6 +28,8 @@ export interface RunbookFacts {
   readonly retentionDays: number;
   /** When drills are done; left out where they are switched off. */
   readonly drill?: { readonly service: string; readonly timer: string; readonly calendar: string };
+  /** Which copies drills restore. */
+  readonly drillFrom: DrilledCopies;
   /** How the nightly job is sandboxed. */
   readonly sandbox: SandboxArgs;
   readonly offHost: OffHostFacts;
@@ -38,18 +42,14 @@ export function renderRunbook(facts: RunbookFacts): string {
     heading(facts),
     backUp(facts),
     restore(facts),
+    renderRecovery(facts),
     drill(facts),
     byHand(facts),
-    renderOffHost(facts.offHost),
+    renderOffHost(facts.offHost, facts.drillFrom),
     renderTelling(facts.telling, (...words) => inContainer(facts, ...words)),
     confinement(facts),
     trouble(facts),
   ].join("\n");
-}
-
-/** A command on the host that runs in the container. */
-function inContainer({ vmid }: RunbookFacts, ...words: string[]): string {
-  return `pct exec ${vmid} -- ${words.join(" ")}`;
 }
 
 function heading(facts: RunbookFacts): string {
@@ -91,7 +91,7 @@ Before something risky, a dump that the nightly job never removes:
     ${inContainer(facts, facts.commands.backup, "--list")}
 
 A dump counts once its manifest, the \`.json\` beside it, is there: it is written last, after the dump was verified.
-Would the next night work? \`--dry-run\` checks everything and writes nothing. Is a dump still whole?
+Would the next night work? \`--dry-run\` checks everything and writes nothing here. Is a dump still whole?
 
     ${inContainer(facts, facts.commands.backup, "--dry-run")}
     ${inContainer(facts, facts.commands.backup, "--check", `${facts.backupDirectory}/<file>.dump`)}
@@ -100,24 +100,29 @@ Would the next night work? \`--dry-run\` checks everything and writes nothing. I
 
 function restore(facts: RunbookFacts): string {
   const { commands } = facts;
-  const each = (line: (database: string) => string) => facts.databases.map((name) => `    ${line(name)}`).join("\n");
   return `## Restore beside the original, to look first
 
-${each((name) => inContainer(facts, commands.restore, "latest --database", shellWord(name), "--new", shellWord(`${name}_restored`)))}
+${eachDatabase(facts, (name) => restoreLatest(facts, name, `--new ${shellWord(`${name}_restored`)}`))}
 
 ## Restore over the original
 
 Takes a safety dump first, asks for the database's name, and changes all or nothing.
 
-${each((name) => inContainer(facts, commands.restore, "latest --database", shellWord(name), "--into", shellWord(name)))}
+${eachDatabase(facts, (name) => restoreLatest(facts, name, `--into ${shellWord(name)}`))}
 
-Another dump than the latest: \`--file <name>.dump\` in place of \`latest\`. What it would do: \`--plan\`.
+In place of \`latest\`: another dump, \`--file <name>.dump\`, or the last one before something went wrong,
+\`--at '<date> <time>'\`, in UTC. What it would do: \`--plan\`.
 
+A restore that was cut off, by a power failure for example, may have left the database closed to everybody. This opens it,
+removes what is half, and says what holds:
+
+    ${inContainer(facts, commands.restore, "--clean-up")}
+${renderFetching(facts)}
 ## Verify
 
 Row counts against the manifest, newest records, every foreign key.
 
-${each((name) => inContainer(facts, commands.verify, "--database", shellWord(`${name}_restored`), "--manifest", `${facts.backupDirectory}/<name>.dump.json`))}
+${eachDatabase(facts, (name) => inContainer(facts, commands.verify, "--database", shellWord(`${name}_restored`), "--manifest", `${facts.backupDirectory}/<name>.dump.json`))}
 `;
 }
 
@@ -128,8 +133,8 @@ function drill(facts: RunbookFacts): string {
   return `## The drill
 
 Restores the newest dump of every database with its roles into a scratch server, which has no network and a directory
-of its own, proves it like a restore, measures how long that took, and throws it away. It proves that the dumps of this
-container can be restored by this version of PostgreSQL; not that the off-host copies can. ${when}
+of its own, proves it like a restore, measures how long that took, and throws it away. Then it reads every dump that is
+kept here: one whose bits the disk has lost is named. ${describeProof(facts)} ${when}
 
 One now:
 
@@ -139,6 +144,17 @@ What the last one said, and how long a recovery takes; every report is kept 90 d
 
     ${inContainer(facts, commands.drill, "--report")}
 `;
+}
+
+/** Which copies a drill proves. */
+function describeProof({ drillFrom, offHost }: RunbookFacts): string {
+  if (drillFrom === "local") {
+    return `It proves that the dumps of this
+container can be restored by this version of PostgreSQL; not that the off-host copies can (\`drillFrom\`).`;
+  }
+  return `It proves that the off-host
+copies ${placeOf(drillFrom, offHost)} can be restored by this version of PostgreSQL, without this container's disk. If
+they cannot be had, it fails; it does not turn to the container's own dumps (\`--from local\` does).`;
 }
 
 function byHand(facts: RunbookFacts): string {

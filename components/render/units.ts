@@ -9,6 +9,8 @@ export interface ServiceUnitArgs extends Omit<SandboxArgs, "ownAccount"> {
   readonly timeLimit: string;
   /** Further lines of its [Unit] section, each ended. Default none. */
   readonly ties?: string;
+  /** Paths that are out of its sight where it has a file system view of its own. Default none. */
+  readonly hidden?: readonly string[];
 }
 
 /**
@@ -33,23 +35,21 @@ Nice=10
 IOSchedulingClass=idle
 
 ${renderSandbox({ ...args, ownAccount: true })}
-`;
+${renderHidden(args)}`;
 }
 
 export interface DrillUnitArgs extends ServiceUnitArgs {
   /** Most memory it may take, page cache included. */
   readonly memory: string;
-  /** Paths that are out of its sight where it has a file system view of its own. */
-  readonly hidden: readonly string[];
 }
 
 /** Renders the service that does one drill. What a drill that is killed leaves behind is removed after it. */
 export function renderDrillUnit(args: DrillUnitArgs): string {
-  const { description, account, command, timeLimit, memory, hidden, sandbox } = args;
+  const { description, account, command, timeLimit, ties = "", memory, hosts } = args;
   return `# Managed by pulumi up (pgbackup).
 [Unit]
 Description=${description}
-
+${hosts.length > 0 ? "After=network-online.target\nWants=network-online.target\n" : ""}${ties}
 [Service]
 Type=oneshot
 User=${account}
@@ -63,8 +63,13 @@ CPUWeight=idle
 MemoryMax=${memory}
 
 ${renderSandbox({ ...args, ownAccount: true })}
-${sandbox === "full" ? hidden.map((path) => `InaccessiblePaths=-${path}`).join("\n") : "# Nothing is hidden from it either."}
-`;
+${renderHidden(args)}`;
+}
+
+function renderHidden({ hidden = [], sandbox }: ServiceUnitArgs): string {
+  if (hidden.length === 0) return "";
+  if (sandbox === "basic") return "# Nothing is hidden from it either.\n";
+  return hidden.map((path) => `InaccessiblePaths=-${path}\n`).join("");
 }
 
 export interface TimerUnitArgs {

@@ -7,10 +7,12 @@ readonly AUDIT_INCOMPLETE=4 AUDIT_EXCESS=8
 
 audit_role() {
   local database findings lacks=0 excess=0
-  print_cluster_audit | run_sql "${DATABASES[0]}"
+  audit_cluster
   for database in "${DATABASES[@]}"; do
     if ! findings=$(print_database_audit | run_sql "$database" 2>&1); then
-      fail "database '$database' cannot be examined: $findings"
+      printf "\nDatabase '%s'\n  CANNOT DUMP: %s\n" "$database" "$findings"
+      lacks=$AUDIT_INCOMPLETE
+      continue
     fi
     tell_findings "$database" "$findings"
     if [[ $findings == *'"level" : "error"'* ]]; then lacks=$AUDIT_INCOMPLETE; fi
@@ -20,6 +22,14 @@ audit_role() {
     "$(if ((lacks)); then echo INCOMPLETE, or fail; else echo complete; fi)" \
     "$(if ((excess)); then echo MORE than it should; else echo nothing but read; fi)"
   exit "$((lacks + excess))"
+}
+
+# By the first database that lets the role in; why one does not is told with it.
+audit_cluster() {
+  local database
+  for database in "${DATABASES[@]}"; do
+    if print_cluster_audit | run_sql "$database" 2>/dev/null; then return; fi
+  done
 }
 
 tell_findings() {

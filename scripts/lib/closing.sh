@@ -21,7 +21,7 @@ close_database() {
 
 open_database() {
   if ! limit_connections "$CLOSED" "$CLOSED_LIMIT"; then
-    warn "connections to '$CLOSED' are still refused: run restore.sh --clean-up once the server answers"
+    warn "connections to '$CLOSED' are still refused: run $(name_command restore) --clean-up once the server answers"
     return 1
   fi
   if ((!PLAN)); then rm -f -- "$(closed_state)"; fi
@@ -33,8 +33,14 @@ limit_connections() { perform_sql "alter database $(quote_name "$1") connection 
 
 # One that is still there after ten seconds is a superuser's or does not listen; pg_restore waits for its locks.
 end_connections() {
-  perform_sql "select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = $(quote_literal "$1")" \
-    "and backend_type in ('client backend', 'walsender')"
+  local tries those
+  those="from pg_stat_activity where datname = $(quote_literal "$1") and backend_type in ('client backend', 'walsender')"
+  perform_sql "select pg_terminate_backend(pid) $those" || return
+  if ((PLAN)); then return; fi
+  for ((tries = 0; tries < 100; tries++)); do
+    if [[ $(query postgres "select count(*) $those;") == 0 ]]; then return; fi
+    sleep 0.1
+  done
 }
 
 # DATABASE LIMIT SAFETY-DUMP: for the run after one that was cut off.
@@ -70,7 +76,7 @@ reopen_closed() {
     open_database || fail "database '$database' cannot be opened again: nothing else is done before it is"
     if [[ -n $safety ]]; then
       warn "'$database' holds either all of that dump or all that it held before, never a mix. Should it be the wrong one:" \
-        "what it held before is $safety (restore.sh --file $safety --into '$database')"
+        "what it held before is $safety ($(format_command "$(name_command restore)" --file "$safety" --into "$database"))"
     else
       warn "'$database' is as it was: the restore had not begun to change it"
     fi

@@ -23,7 +23,7 @@ choose_compression() {
 
 # Asks pg_dump itself: a method that it knows, and was built with, lets it come as far as a server that is not there.
 can_compress() {
-  [[ $(try_compression "$1") == "$(try_compression 0)" ]]
+  cmp --silent <(try_compression "$1") <(try_compression 0)
 }
 
 try_compression() {

@@ -2,12 +2,23 @@
 # What a drill found: one JSON file a drill, kept 90 days.
 #
 #   {format, ok, started, ended, seconds, machine, error, databases: [{database, ok, error, source, dump, dumped, size,
-#    sha256, database_size, server_version, roles, seconds, took: {fetch, server, roles, restore, analyze, verify},
-#    rows, facts: {tables, newest, foreign_keys, structure, checksums: {good, of}}, differences: [what verify.sh found]}]}
+#    sha256, database_size, server_version, roles, seconds, took: {fetch, server, roles, restore, verify,
+#    application}, rows, facts: {tables, newest, foreign_keys, structure, checksums: {good, of}}, differences: [what verify.sh found]}],
+#    kept: {of, damaged: [file]}}
 #
 # A database's .seconds is the measured recovery time: from picking the dump to the proof. .error is null if all is well.
+# .kept, how many dumps of this machine were read through, is null if the drill did not get there.
 
 readonly REPORT_DAYS=90
+
+# For jq: what came of one database, and of the dumps that are kept, in words.
+readonly DESCRIBE_RESULT='def describe: "\(.database): \(if .ok then "restored and proved in \(.seconds) s"
+  else "FAILED after \(.seconds) s: \(.error | gsub("\n"; " | "))" end)";
+def describe_kept: if .damaged == [] then "\(.of) dump(s) kept here are whole"
+  else "\(.damaged | length) of \(.of) dump(s) kept here DAMAGED: \(.damaged | join(", "))" end;'
+
+# Sets REPORT_DIRECTORY.
+find_reports() { REPORT_DIRECTORY=$BACKUP_STATE/drills; }
 
 # STATUS: what is known of one database at the end of its part, into WORK/result.
 write_result() {
@@ -34,31 +45,37 @@ end_drill() {
   REPORT=$REPORT_DIRECTORY/drill_${STARTED//[-:]/}.json
   results=$(find "$DRILL_WORK" -mindepth 2 -maxdepth 2 -name result -exec cat -- {} +)
   jq -n --arg error "$error" --arg started "$STARTED" --arg ended "$(date -u +%Y-%m-%dT%H:%M:%SZ)" \
-    --arg machine "$(uname -n)" --slurpfile results <(printf '%s' "$results") '
-    {format: 1, ok: ($error == "" and ($results | length > 0 and all(.ok))), started: $started, ended: $ended,
+    --arg machine "$(uname -n)" --slurpfile results <(printf '%s' "$results") \
+    --slurpfile kept <(cat -- "$DRILL_WORK/kept" 2>/dev/null || true) '
+    {format: 1, ok: ($error == "" and ($results | length > 0 and all(.ok)) and $kept[0].damaged == []), started: $started, ended: $ended,
      seconds: ([$results[].seconds] | add // 0), machine: $machine, error: (if $error == "" then null else $error end),
-     databases: ($results | sort_by(.database))}' >"$REPORT.partial"
+     databases: ($results | sort_by(.database)), kept: $kept[0]}' >"$REPORT.partial"
   sync -- "$REPORT.partial"
   mv -- "$REPORT.partial" "$REPORT"
   rm -rf -- "$DRILL_WORK"
   find "$REPORT_DIRECTORY" -mindepth 1 -maxdepth 1 -name 'drill_*' -mtime "+$REPORT_DAYS" -delete
 }
 
-report_last() {
+# Path of the newest report; nothing before the first drill.
+find_last_report() {
   local files
-  find_places
   files=$(find "$REPORT_DIRECTORY" -mindepth 1 -maxdepth 1 -name 'drill_*.json' -printf '%f\n' 2>/dev/null | sort -r || true)
-  if [[ -z $files ]]; then fail "no drill has been done yet: there is no report in $REPORT_DIRECTORY"; fi
-  REPORT=$REPORT_DIRECTORY/${files%%$'\n'*}
+  if [[ -n $files ]]; then printf '%s' "$REPORT_DIRECTORY/${files%%$'\n'*}"; fi
+}
+
+report_last() {
+  find_reports
+  REPORT=$(find_last_report)
+  if [[ -z $REPORT ]]; then fail "no drill has been done yet: there is no report in $REPORT_DIRECTORY"; fi
   if ((AS_JSON)); then jq . "$REPORT"; else print_report "$REPORT"; fi
   jq -e .ok "$REPORT" >/dev/null || exit "$EXIT_FAILED"
 }
 
 print_report() {
-  jq -r '
+  jq -r "$DESCRIBE_RESULT"'
     "Drill of \(.started): \(if .ok then "every database was restored and proved" else "FAILED" end)",
-    (.error | values | "  \(.)"),
-    (.databases[] | "", "\(.database): \(if .ok then "restored and proved in \(.seconds) s" else "FAILED after \(.seconds) s: \(.error)" end)",
+    (.error | values | "  \(.)"), (.kept | values | describe_kept),
+    (.databases[] | "", describe,
       (select(.dump) | "  dump           \(.dump), \(.source), of \(.dumped)"),
       (select(.took | length > 0) | "  took           \(.took | to_entries | map("\(.key) \(.value) s") | join(", "))"),
       (select(.facts) | "  rows           \(.rows)",

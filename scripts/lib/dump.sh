@@ -18,7 +18,7 @@ make_partial() {
   if ((DUMP_JOBS > 1)); then mkdir -- "$1"; else : >"$1"; fi
 }
 
-# Writes the dump of the open snapshot. Sets DUMP_SHA256.
+# Writes the dump of the open snapshot. Sets DUMP_SHA256, of what pg_dump wrote, and DISK_SHA256, of what the disk holds.
 write_dump() {
   local database=$1 partial=$2 work=$3
   local options=("${COMPRESS_OPTIONS[@]}" --snapshot="$SNAPSHOT_ID" --lock-wait-timeout="$LOCK_WAIT"
@@ -39,35 +39,73 @@ write_directory() {
   RUNNING+=("$pid")
   wait "$pid" || status=$?
   if ((status)); then fail_dump pg_dump "$status" "$work"; fi
-  # shellcheck disable=SC2034 # goes into the manifest
   DUMP_SHA256=$(hash_dump "$partial")
+  settle_on_disk "$partial"
+  DISK_SHA256=$(hash_dump "$partial")
 }
 
 # PROGRAM STATUS WORK
 fail_dump() { fail "$1 ended with $(describe_status "$2"): $(<"$3/dump.err") $(<"$3/session.err")"; }
 
-# FILE WORK COMMAND...: writes the command's output. Command and file are joined by named pipes, so that each of the
-# three programs has an exit status of its own. Sets DUMP_SHA256.
+# FILE WORK COMMAND...: writes the command's output, and reads it back meanwhile. Command and file are joined by named
+# pipes, so that each of the programs has an exit status of its own. Sets DUMP_SHA256 and DISK_SHA256.
 write_hashed() {
-  local partial=$1 work=$2 dump_pid copy_pid hash_pid dump_status=0 copy_status=0 hash_status=0
+  local partial=$1 work=$2 dump_pid copy_pid hash_pid read_pid stored_pid dump_status=0 copy_status=0 hash_status=0
+  # shellcheck disable=SC2034 # set and read by growing.sh; not those of the copies
+  local GATE GATE_HOLD
   shift 2
-  mkfifo -- "$work/stream" "$work/hashed"
-  sha256sum <"$work/hashed" >"$work/sha256" &
+  mkfifo -- "$work/stream" "$work/hashed" "$work/stored"
+  hash_input <"$work/stored" >"$work/stored.sha256" & # before the gate, which it would hold open while it waits for it
+  stored_pid=$!
+  mkdir -- "$work/reading"
+  open_gate "$work/reading"
+  print_stored "$partial" >"$work/stored" 2>"$work/stored.err" &
+  read_pid=$!
+  hash_input <"$work/hashed" >"$work/sha256" &
   hash_pid=$!
   tee -- "$work/hashed" <"$work/stream" 2>"$work/copy.err" >"$partial" &
   copy_pid=$!
   "${AS_ACCOUNT[@]}" "$@" >"$work/stream" 2>"$work/dump.err" &
   dump_pid=$!
-  RUNNING+=("$dump_pid" "$copy_pid" "$hash_pid")
+  RUNNING+=("$dump_pid" "$copy_pid" "$hash_pid" "$read_pid" "$stored_pid")
   wait "$dump_pid" || dump_status=$?
   wait "$copy_pid" || copy_status=$?
-  # Not after sha256sum: that one waits for ever for a tee that never opened its pipe, since it had no file to write to.
+  # Not after the hash: that one waits for ever for a tee that never opened its pipe, since it had no file to write to.
   if ((copy_status)); then fail "dump cannot be written to $partial: $(<"$work/copy.err")"; fi
   wait "$hash_pid" || hash_status=$?
   if ((dump_status)); then fail_dump "$1" "$dump_status" "$work"; fi
-  if ((hash_status)); then fail "sha256sum ended with $(describe_status "$hash_status")"; fi
-  # shellcheck disable=SC2034 # goes into the manifest
+  if ((hash_status)); then fail "openssl ended with $(describe_status "$hash_status")"; fi
   read -r DUMP_SHA256 _ <"$work/sha256"
+  close_gate
+  wait "$read_pid" || fail "$partial cannot be read back from the disk: $(describe_status "$?"), $(head -n 1 -- "$work/stored.err")"
+  wait "$stored_pid" || fail "openssl ended with $(describe_status "$?")"
+  read -r DISK_SHA256 _ <"$work/stored.sha256"
+}
+
+# Bytes that a dump grows by before they are read back.
+READ_STEP=$((32 * 1024 * 1024))
+
+# A file that is being written, as the disk holds it. What is on disk is read while more is written, so that little is left
+# to read when the writer has come to its end. A process of its own; what goes wrong is told by whoever waits for it.
+print_stored() {
+  local file=$1 place=0 size
+  trap - ERR
+  trap 'exit 143' TERM HUP # after the program that runs then: none outlives it
+  leave_gate
+  while wait_at_gate; do
+    size=$(stat -c %s -- "$file" 2>/dev/null || echo 0) # whoever writes it may not have made it yet
+    if ((size >= place + READ_STEP)); then
+      print_from_disk "$file" "$place" "$size"
+      place=$size
+    fi
+  done
+  print_from_disk "$file" "$place" "$(stat -c %s -- "$file")"
+}
+
+# FILE FROM TO, in bytes
+print_from_disk() {
+  settle_on_disk "$1"
+  dd if="$1" bs=1M iflag=skip_bytes,count_bytes skip="$2" count="$(($3 - $2))" status=none
 }
 
 describe_status() {
@@ -75,19 +113,18 @@ describe_status() {
 }
 
 verify_dump() {
-  local file=$1 sha256=$2 found
-  verify_written "$file" "$sha256"
+  local file=$1 found
+  verify_written
   if ! found=$(pg_restore --list -- "$file" 2>&1 >/dev/null); then
     fail "pg_restore cannot read the dump: $found"
   fi
 }
 
-# Reads the file back from the disk, not from memory, and compares.
+# What was read back from the disk, not from memory, against what was written.
 verify_written() {
-  local file=$1 sha256=$2 found
-  settle_on_disk "$file"
-  found=$(hash_dump "$file")
-  if [[ $found != "$sha256" ]]; then fail "what is on disk is not what pg_dump wrote: SHA-256 $found, must be $sha256"; fi
+  if [[ $DISK_SHA256 != "$DUMP_SHA256" ]]; then
+    fail "what is on disk is not what pg_dump wrote: SHA-256 $DISK_SHA256, must be $DUMP_SHA256"
+  fi
 }
 
 # Makes dump and manifest exist for readers, the manifest last: it is the commit mark.

@@ -33,6 +33,8 @@ print_findings_of_dump() {
      and subdbid = (select oid from pg_catalog.pg_database where datname = current_database())"
   print_finding warning 'foreign servers whose user mappings are dumped without their options (remote user, password)' \
     'select distinct srvname as name from pg_catalog.pg_user_mappings where umoptions is null'
+  print_finding warning 'foreign tables are dumped without rows, which are on their servers' \
+    "select name from ($(print_relations)) as r where relkind = 'f'"
   print_finding warning 'tables of extensions hold rows that are left out, as their extensions want it' \
     "select $(sql_name n.nspname) || '.' || $(sql_name c.relname) as name from pg_catalog.pg_class c
      join pg_catalog.pg_namespace n on n.oid = c.relnamespace

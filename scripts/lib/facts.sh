@@ -30,14 +30,24 @@ is_no_member() {
 
 # Tables whose rows a dump holds.
 print_table_list() {
-  printf "select nspname, relname, name from (%s) as relations where relkind = 'r'" "$(print_relations)"
+  printf "select nspname, relname, name, '' as condition from (%s) as relations where relkind = 'r'" "$(print_relations)"
+}
+
+# Tables of extensions whose rows a dump holds, too: registered with pg_extension_config_dump, some only with a condition.
+print_registered_list() {
+  cat <<SQL
+select n.nspname, c.relname, $(sql_name n.nspname) || '.' || $(sql_name c.relname) as name, registered.condition
+from pg_catalog.pg_extension x cross join lateral unnest(x.extconfig, x.extcondition) as registered (oid, condition)
+join pg_catalog.pg_class c on c.oid = registered.oid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where c.relkind = 'r'
+SQL
 }
 
 # Takes the lock that pg_dump takes, so that no TRUNCATE can slip between a count and the dump.
 print_table_locks() {
   cat <<SQL
 select format('lock table only %I.%I in access share mode', nspname, relname)
-from ($(print_table_list)) as tables order by 1 \gexec
+from ($(print_table_list) union all $(print_registered_list)) as tables order by 1 \gexec
 SQL
 }
 
@@ -67,10 +77,40 @@ is_counted() {
 }
 
 # {"schema.table": rows}, of the tables that COUNT_TABLES names for this database.
-print_table_counts() {
+print_table_counts() { print_counts "$1" "$(print_table_list)"; }
+
+print_registered_counts() { print_counts "$1" "$(print_registered_list)"; }
+
+# DATABASE TABLES: whoever counts locks the indexes, too; those locks are let go now and then, because a server has not
+# enough for those of thousands of tables.
+print_counts() {
   cat <<SQL
-select format('select json_build_object(%L, count(*)) from only %I.%I', name, nspname, relname)
-from ($(print_table_list)) as tables where $(is_counted name "$1") order by 1 \gexec
+savepoint counts;
+select format('select json_build_object(%L, count(*)) from only %I.%I %s', name, nspname, relname, condition),
+  case when row_number() over (order by name) % 100 = 0 then 'rollback to savepoint counts' end
+from ($2) as tables where $(is_counted name "$1") order by name \gexec
+rollback to savepoint counts;
+release savepoint counts;
+SQL
+}
+
+# {role, login, tables, reads}: the role that an application uses the database as, its owner or, where that one only owns,
+# one that logs in and has its privileges; how many tables there are, and one that it may read. Nothing if a superuser
+# owns the database.
+print_application() {
+  cat <<SQL
+with application as (
+  select role.rolname, role.rolcanlogin
+  from pg_catalog.pg_database join pg_catalog.pg_roles owner on owner.oid = datdba
+  join pg_catalog.pg_roles role on role.oid = owner.oid or (not owner.rolcanlogin and role.rolcanlogin and not role.rolsuper
+    and role.rolname <> $(quote_literal "$BACKUP_ROLE") and pg_has_role(role.oid, owner.oid, 'usage'))
+  where datname = current_database() and not owner.rolsuper order by role.rolcanlogin desc, role.rolname limit 1
+)
+select json_build_object('role', rolname, 'login', rolcanlogin, 'tables', count(relname), 'reads',
+  min(format('%I.%I', nspname, relname)) filter (where has_schema_privilege(rolname, nspname, 'usage') and has_table_privilege(rolname, oid, 'select')))
+from application left join ($(print_relations)) as relations on relkind in ('r', 'p')
+  and not (select relispartition from pg_catalog.pg_class where pg_class.oid = relations.oid)
+group by rolname, rolcanlogin;
 SQL
 }
 

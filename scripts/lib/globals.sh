@@ -17,7 +17,7 @@ back_up_globals() {
   # Passwords are for superusers to read; without them, any role can write this.
   write_hashed "${PARTIALS[0]}" "$work" pg_dumpall --globals-only --no-role-passwords \
     --database="$(connect_to "${DATABASES[0]}")" --lock-wait-timeout="$LOCK_WAIT"
-  verify_written "${PARTIALS[0]}" "$DUMP_SHA256"
+  verify_written
   if [[ $(tail -n 5 -- "${PARTIALS[0]}") != *'cluster dump complete'* ]]; then
     fail "pg_dumpall did not come to its end: the last lines must say 'cluster dump complete'"
   fi

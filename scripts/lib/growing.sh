@@ -22,13 +22,18 @@ wait_at_gate() {
   ((status > 128))
 }
 
+# Sets INPUT, a descriptor. A small dump may be whole, and have its name, before a reader has come to open it.
+open_growing() {
+  if ! { exec {INPUT}<"$1"; } 2>/dev/null; then exec {INPUT}<"$(whole_of "$1")"; fi
+}
+
 # A file from its beginning to where it ends when the gate closes.
 print_growing() {
-  local file=$1 input open=1
-  exec {input}<"$file"
+  local file=$1 open=1 INPUT
+  open_growing "$file"
   while ((open)); do
     if ! wait_at_gate; then open=0; fi
-    cat <&"$input"
+    cat <&"$INPUT"
   done
 }
 
@@ -43,9 +48,11 @@ open_content() {
   exec {CONTENT}<"$COPY_WORK/content"
 }
 
-hash_content() { if [[ -d $1 ]]; then hash_packed; else sha256sum; fi; }
+hash_content() { if is_packed "$1"; then hash_packed; else hash_input; fi; }
 
+# What goes wrong is told by whoever waits for it.
 print_content() {
+  trap - ERR
   if is_encrypting; then
     print_plain "$1" | tee -- "$COPY_WORK/plain" | encrypt
   else
@@ -53,15 +60,15 @@ print_content() {
   fi
 }
 
-print_plain() { if [[ -d $1 ]]; then print_packed "$1"; else print_growing "$1"; fi; }
+print_plain() { if is_packed "$1"; then print_packed "$1"; else print_growing "$1"; fi; }
 
 # Stops unless what was read is a dump that exists by now: committed, and of the SHA-256 that its manifest says. The end
 # of the file alone is no proof, as it also ends when pg_dump or its night dies.
 settle_content() {
   local dump=$BACKUP_DIRECTORY/$1 found
   exec {CONTENT}<&-
-  wait "$READER" || fail "off-host copy: $1 cannot be read: $(<"$COPY_WORK/content.err")"
-  wait "$HASHER" || fail "off-host copy: sha256sum of $1 failed"
+  wait "$READER" || fail "off-host copy: $1 cannot be read: $(describe_status "$?"), $(head -n 1 -- "$COPY_WORK/content.err")"
+  wait "$HASHER" || fail "off-host copy: the SHA-256 of $1 cannot be taken"
   if ! is_verified "$dump"; then fail "off-host copy: given up, because $1 did not become a dump"; fi
   read -r found _ <"$COPY_WORK/sha256"
   refuse_damaged "$dump" "$found"

@@ -1,13 +1,20 @@
 # shellcheck shell=bash
 # What is off-host. A target's key may only add, not look, so it is known from a ledger of our own:
 # BACKUP_STATE/off-host/<target>/<dump>.json. "copied" is written once dump and manifest are there and checked; "sending"
-# before something that may be there although we were cut off.
+# before something that may be there although we were cut off; "expired" once retention has taken a copy away whose dump
+# stays here for longer.
 
 ledger_entry() { printf '%s/off-host/%s/%s.json' "$BACKUP_STATE" "$1" "$2"; }
 
 # TARGET FILE
 is_off_host() {
   [[ $(read_ledger "$1" "$2" .state) == copied ]]
+}
+
+# TARGET FILE: there, or rightly there no more; nothing that the next night would make good. Copies that are to be kept
+# for another time than when they expired are made again.
+was_copied() {
+  [[ $(read_ledger "$1" "$2" '"\(.state) \(.days)"') == @("copied "*|"expired $("${1}_days")") ]]
 }
 
 # TARGET FILE JQ-FILTER: of the entry, if it speaks of the place that the settings name; else nothing.
@@ -42,6 +49,18 @@ note_copied() {
       place: $place, state: "copied", copied: $at, superseded: null} + $more')"
 }
 
+# TARGET FILE: its copy is older than the target keeps it.
+note_expired() {
+  local entry
+  entry=$(ledger_entry "$1" "$2")
+  if [[ ! -e $BACKUP_DIRECTORY/$2 ]]; then
+    rm -f -- "$entry"
+    return
+  fi
+  entry=$(jq --argjson days "$("${1}_days")" '.state = "expired" | .days = $days' -- "$entry")
+  write_ledger "$1" "$2" "$entry"
+}
+
 # TARGET DATABASE: copies of a database's scheduled dumps, newest first (labelled ones neither supersede nor expire):
 # <file> TAB <superseded or null>.
 list_copies() {
@@ -67,8 +86,8 @@ supersede_older() {
   done <<<"$copies"
 }
 
-# Entries that have nothing left to say: of copies that were superseded or labelled, and of attempts, whose dump is gone
-# here; not where the job itself still has to remove the copy.
+# Entries that have nothing left to say: of copies that were superseded, expired or labelled, and of attempts, whose dump
+# is gone here; not where the job itself still has to remove the copy.
 forget_gone() {
   local target=$1 entry file
   for entry in "$BACKUP_STATE/off-host/$target"/*.json; do
@@ -77,8 +96,10 @@ forget_gone() {
     if jq -e '.state == "sending"' -- "$entry" >/dev/null; then
       "${target}_clear" "${file%.json}"
       rm -f -- "$entry"
-    elif jq -e '.superseded != null or (.file | startswith("manual_"))' -- "$entry" >/dev/null &&
-      ! "${target}_expires" "${file%.json}"; then
+    elif jq -e '.state == "expired"' -- "$entry" >/dev/null || {
+      jq -e '.superseded != null or (.file | startswith("manual_"))' -- "$entry" >/dev/null &&
+        ! "${target}_expires" "${file%.json}"
+    }; then
       rm -f -- "$entry"
     fi
   done

@@ -12,15 +12,17 @@ write_manifest() {
     --arg started "$started" --arg ended "$ended" --arg snapshot "$SNAPSHOT_ID" --arg file "$name" --arg called "$LABEL" \
     --argjson size "$(size_of_dump "$dump")" --arg sha256 "$DUMP_SHA256" --argjson files "$(describe_files "$dump")" --rawfile warnings "$work/dump.err" \
     --argjson dumpability "$DUMPABILITY" --arg compression "$COMPRESSION_USED" --arg wanted "$wanted" --argjson limited "$([[ -n $wanted ]] && echo true || echo false)" \
-    --slurpfile counts "$work/counts" --slurpfile newest "$work/newest" --slurpfile properties "$work/properties" \
-    --slurpfile structure "$work/structure" --slurpfile keys "$work/keys" --slurpfile checksums "$work/checksums" '
+    --slurpfile counts "$work/counts" --slurpfile registered "$work/registered" --slurpfile newest "$work/newest" --slurpfile properties "$work/properties" \
+    --slurpfile structure "$work/structure" --slurpfile keys "$work/keys" --slurpfile checksums "$work/checksums" \
+    --slurpfile application "$work/application" '
     {format: $format, database: $database} + $properties[0] +
     {role: $role, machine: $machine, server_version: $server, client_version: $client,
      started: $started, ended: $ended, snapshot: $snapshot, file: $file,
      "label": (if $called == "" then null else $called end), size: $size, sha256: $sha256} +
     $files + {compression: $compression, warnings: ($dumpability + ($warnings | split("\n") | map(select(. != "")))),
      counted: (if $limited then ($wanted | split("\n") | map(select(. != ""))) else "all" end),
-     tables: (($counts | add) // {}), newest: $newest, checksums: (($checksums | add) // {}),
+     tables: (($counts | add) // {}), extension_tables: (($registered | add) // {}), newest: $newest, checksums: (($checksums | add) // {}),
+     application: $application[0],
      structure: (reduce $structure[] as $things ({}; . * $things)),
      orphans: ([$keys[] | {"\(.table) \(.constraint)": .orphans}] | add // {})}' | save_manifest "${dump%/*}/$name.json"
 }

@@ -53,6 +53,13 @@ read_timestamp() {
 
 partial_of() { printf '%s/.%s.partial' "${1%/*}" "${1##*/}"; }
 
+# What a partial is called once it is whole.
+whole_of() {
+  local name=${1##*/}
+  name=${name#.}
+  printf '%s' "${1%/*}/${name%.partial}"
+}
+
 # Of names with timestamps, one a line, the newest first. Such from the future, made while the clock was ahead, come
 # last: they are older than they say, and would pass for the newest until their time has come.
 sort_newest_first() {

@@ -8,8 +8,10 @@
 #   <target>_abandon                     after a failure: leaves nothing half, or what the next night goes on with
 #   <target>_clear FILE                  removes what an attempt left whose dump is gone here
 #   <target>_supersede FILE OBJECT       a newer copy is there
+#   <target>_days                        days that it keeps superseded copies; 0: for good, as far as is known
 #   <target>_expires FILE                whether the job itself removes old copies, this one too some day
-#   <target>_remove_expired DATABASE     does so, after a night in which everything succeeded
+#   <target>_remove_expired DATABASE     does so, or notes which the target has removed by itself, after a night in which
+#                                        everything succeeded
 # Each copy is a process of its own: no target waits for another, and none for the dump.
 
 # Targets of the settings. Needs the settings.
@@ -82,7 +84,7 @@ finish_copies() {
 note_missing() {
   local target=$1 database=$2 file
   while IFS= read -r file; do
-    if ! is_off_host "$target" "$file"; then
+    if ! was_copied "$target" "$file"; then
       printf '%s\n' "$("${target}_place" "$(object_of "$file")")" >>"$NIGHT/missing"
     fi
   done < <(list_copied "$database")
@@ -105,8 +107,8 @@ list_copied() {
 
 # What the copy of a dump is called: a directory goes as one tar file.
 object_of() {
-  local dump=$BACKUP_DIRECTORY/$1 object=$1
-  if [[ -d $dump || -d $(partial_of "$dump") ]]; then object+=.tar; fi
+  local object=$1
+  if is_packed "$(partial_of "$BACKUP_DIRECTORY/$1")"; then object+=.tar; fi
   if is_encrypting; then object+=.age; fi
   printf '%s' "$object"
 }
@@ -120,7 +122,7 @@ keep_target() {
   if ((APART_STATUS)); then failed=1; fi
   files=$(list_copied "$database")
   while IFS= read -r file; do
-    if [[ -z $file ]] || is_off_host "$target" "$file" || is_dead "$target" || [[ $file == "$3" ]]; then continue; fi
+    if [[ -z $file ]] || was_copied "$target" "$file" || is_dead "$target" || [[ $file == "$3" ]]; then continue; fi
     run_apart copy_dump "$target" "$database" "$file" "$BACKUP_DIRECTORY/$file"
     if ((APART_STATUS)); then failed=1; fi
   done <<<"$files"

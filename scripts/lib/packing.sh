@@ -1,9 +1,12 @@
 # shellcheck shell=bash
 # A dump that is a directory, as one tar file, made while pg_dump writes: of each file once it is whole.
 
+# SOURCE, which may have got its name meanwhile.
+is_packed() { [[ -d $1 || -d $(whole_of "$1") ]]; }
+
 print_packed() {
   (
-    cd -- "$1" || exit 1 # it is renamed meanwhile
+    cd -- "$1" 2>/dev/null || cd -- "$(whole_of "$1")" || exit 1 # it is renamed meanwhile
     print_whole_files | tar --create --file=- --no-recursion --verbatim-files-from --files-from=-
   )
 }
@@ -30,6 +33,6 @@ print_whole_files() {
 # Of a tar file on standard input, what hash_dump gives of the directory.
 hash_packed() {
   # shellcheck disable=SC2016 # for the shell that tar runs
-  tar --extract --file=- --to-command='printf "%s  %s\n" "$(sha256sum | cut -c 1-64)" "$TAR_FILENAME"' |
-    LC_ALL=C sort --key=2 | sha256sum
+  tar --extract --file=- --to-command='printf "%s  %s\n" "$(openssl dgst -sha256 -r | cut -c 1-64)" "$TAR_FILENAME"' |
+    LC_ALL=C sort --key=2 | hash_input
 }

@@ -47,12 +47,17 @@ query() {
   run_sql "$database" <<<"$sql"
 }
 
-database_exists() {
-  [[ $(query postgres "select count(*) from pg_database where datname = $(quote_literal "$1");") == 1 ]]
-}
+database_exists() { exists_in pg_database datname "$1"; }
 
-role_exists() {
-  [[ $(query postgres "select count(*) from pg_roles where rolname = $(quote_literal "$1");") == 1 ]]
+role_exists() { exists_in pg_roles rolname "$1"; }
+
+# CATALOGUE COLUMN NAME. No answer is no no: stops.
+exists_in() {
+  local found
+  if ! found=$(query postgres "select count(*) from $1 where $2 = $(quote_literal "$3");" 2>&1); then
+    fail "PostgreSQL cannot be asked whether '$3' is in $1: $found"
+  fi
+  [[ $found == 1 ]]
 }
 
 # Settings under which rows read the same everywhere, no timeout of role or database interferes, and row security is an

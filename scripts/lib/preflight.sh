@@ -2,7 +2,7 @@
 # What must hold before a dump is begun.
 
 check_machine() {
-  require_commands psql pg_dump pg_dumpall pg_restore jq curl flock sha256sum tee numfmt df
+  require_commands psql pg_dump pg_dumpall pg_restore jq curl flock openssl tee numfmt df
   if [[ -n $NAS_HOST ]]; then require_commands rsync ssh ssh-keygen; fi
   check_directory "$BACKUP_DIRECTORY" "$BACKUP_ROLE" postgres 3770
   check_directory "$BACKUP_STATE" "$BACKUP_ROLE" "$(id -gn)" 750

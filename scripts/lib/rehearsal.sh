@@ -16,7 +16,7 @@ rehearse_night() {
   rehearse_copies
   check_channels
   if ((${#failed[@]})); then fail "the night would fail for: ${failed[*]}. Nothing was written"; fi
-  say "the night would begin: every check passed, nothing was written"
+  say "the night would begin: every check passed, nothing was written here"
 }
 
 rehearse() {
@@ -34,7 +34,7 @@ rehearse() {
     "$SERVER_VERSION" "$CLIENT_VERSION" "$COMPRESSION_USED"
   for target in "${TARGETS[@]}"; do
     for file in "$name" $(list_copied "$database"); do
-      if is_off_host "$target" "$file"; then continue; fi
+      if was_copied "$target" "$file"; then continue; fi
       printf 'would copy %s to %s\n' "$file" "$("${target}_place" "$(object_of "$file")")"
     done
   done

@@ -3,6 +3,10 @@
 # so that what is shown is what is run.
 
 PLAN=0
+
+# What an end from here on must say of the database that is being replaced; empty once it has been said.
+HOLDS=''
+
 # The database that is being filled and does not have its name yet.
 CREATED_DATABASE=''
 
@@ -56,15 +60,25 @@ restore_into() {
     prove
     return
   fi
+  HOLDS="'$TARGET' is as it was: nothing of the dump is in it"
   close_database "$TARGET"
   take_safety_dump "$TARGET"
   if ((!PLAN)); then note_closed "$TARGET" "$CLOSED_LIMIT" "$SAFETY_DUMP"; fi
   tell "restoring $DUMP into '$TARGET' in one transaction"
+  HOLDS="'$TARGET' holds either all of $DUMP or all that it held before, never a mix$(describe_safety_dump)"
   if ! replace_content "$TARGET"; then
+    HOLDS=''
     fail "pg_restore failed: database '$TARGET' is as it was before. The safety dump $SAFETY_DUMP is not needed for that"
   fi
-  refresh_statistics "$TARGET"
+  HOLDS="'$TARGET' holds what is in $DUMP, not proved$(describe_safety_dump)"
   prove # before anybody else can change it
+}
+
+# How to get back what a restore replaced.
+describe_safety_dump() {
+  if [[ -z $SAFETY_DUMP ]]; then return; fi
+  printf '. What was there before: %s (%s)' "$SAFETY_DUMP" \
+    "$(format_command "$(name_command restore)" --file "${SAFETY_DUMP##*/}" --into "$TARGET")"
 }
 
 # --clean drops in the reverse order of the table of contents. A partition's key that is part of its table's goes with that
@@ -88,10 +102,7 @@ restore_new() {
     create_database "$target"
   fi
   if ((${#TABLES[@]})); then restore_tables "$target"; else restore_whole "$target"; fi
-  refresh_statistics "$target"
-  if ((CREATES)); then
-    finish_database "$target"
-  fi
+  if ((CREATES)); then finish_database "$target"; fi
   prove
 }
 
@@ -160,14 +171,32 @@ fail_new() {
   fail "pg_restore failed: database '$TARGET' is empty as before$hint"
 }
 
-# pg_restore leaves no statistics; without them the application's and our own queries crawl.
-refresh_statistics() {
-  perform "${AS_ACCOUNT[@]}" vacuumdb --analyze-only --quiet --dbname="$(name_database "$1")"
+# pg_restore leaves no statistics; without them the application's queries crawl. They are made while the proof is, which
+# takes about as long. Not by vacuumdb, which leaves out partitioned tables.
+begin_statistics() {
+  local table tables=''
+  for table in "${TABLES[@]}"; do tables+=${tables:+, }$(quote_table "$table"); done
+  set -- "${AS_ACCOUNT[@]}" psql --no-psqlrc --quiet --dbname="$(name_database "$TARGET")" --command="ANALYZE $tables"
+  if ((PLAN)); then
+    perform "$@"
+  else
+    "$@" &
+    RUNNING=("$!")
+  fi
+}
+
+# What is restored is no worse without, only slower: a foreign partition may be out of reach here.
+finish_statistics() {
+  wait "${RUNNING[0]}" ||
+    warn "not all statistics for the planner of '$TARGET' could be made: run ANALYZE in it once that is mended"
+  # shellcheck disable=SC2034 # stopped by dump.sh
+  RUNNING=()
 }
 
 prove() {
-  local kind=nothing manifest=$MANIFEST before=''
+  local kind=nothing manifest=$MANIFEST
   if [[ -n $MANIFEST ]]; then kind=manifest; fi
+  begin_statistics
   if ((PLAN)); then
     if [[ -n $MANIFEST ]] && ((!${#TABLES[@]})); then
       format_command env "BACKUP_ENV=$BACKUP_ENV" "$(dirname -- "${BASH_SOURCE[0]}")/../verify.sh" --database "$TARGET" --manifest "$MANIFEST"
@@ -175,17 +204,22 @@ prove() {
     if [[ -n $CLOSED ]]; then open_database; fi
     return
   fi
-  if [[ -n $SAFETY_DUMP ]]; then
-    before=". What was there before: $SAFETY_DUMP (restore.sh --file ${SAFETY_DUMP##*/} --into '$TARGET')"
-  fi
   if ((${#TABLES[@]})) && [[ -n $MANIFEST ]]; then manifest=$(narrow_manifest); fi
   verify_database "$TARGET" "$kind" "$manifest" "$SOURCE"
   print_verdict
-  if ! is_proved; then fail "restored, but '$TARGET' is not what it must be: see above$before"; fi
+  finish_statistics
+  if ! is_proved; then
+    HOLDS=''
+    fail "restored, but '$TARGET' is not what it must be: see above$(describe_safety_dump)"
+  fi
   if [[ -n $CLOSED ]]; then open_database; fi
-  prove_application "$TARGET"
-  say "restored and proved: '$TARGET' from $DUMP$before"
+  prove_application "$TARGET" "$MANIFEST"
+  HOLDS=''
+  say "restored and proved: '$TARGET' from $DUMP$(describe_safety_dump)"
 }
+
+# Picking a dump, hears of a newer one that is damaged.
+pass_over() { warn "passed over: $1"; }
 
 # What a restore that ends early leaves behind: nothing.
 clean_up_restore() {
@@ -193,12 +227,48 @@ clean_up_restore() {
   if ((${#PARTIALS[@]})); then rm -rf -- "${PARTIALS[@]}"; fi
   if [[ -n $CREATED_DATABASE ]]; then drop_unfinished "$CREATED_DATABASE"; fi
   if [[ -n $CLOSED ]]; then open_database; fi
+  if [[ -n $HOLDS ]]; then write_line 3 "error: $HOLDS"; fi
 }
 
 drop_unfinished() {
   perform "${AS_ACCOUNT[@]}" dropdb --maintenance-db=postgres --if-exists --force -- "$1" ||
-    warn "database '$1', half restored, could not be removed: drop it, or run restore.sh --clean-up"
+    warn "database '$1', half restored, could not be removed: drop it, or run $(name_command restore) --clean-up"
 }
+
+# From off-host into DIRECTORY. Sets FILE, and GLOBALS_FILE if they are wanted.
+fetch() {
+  check_directory_of_work
+  begin_fetching
+  # shellcheck disable=SC2153 # of restoreOptions.sh
+  fetch_dump "$FILE" "$DATABASE" "$MOMENT"
+  FILE=$FETCHED
+  if ((WITH_GLOBALS)); then
+    fetch_globals "$FILE.json"
+    # shellcheck disable=SC2034 # read by roleRestore.sh
+    GLOBALS_FILE=$FETCHED
+    if [[ -z $FETCHED ]]; then fail "--globals: there is no globals_<time>.sql at $("${FROM}_place" ''), with a manifest that fits"; fi
+  fi
+  end_fetching
+}
+
+check_directory_of_work() {
+  if [[ ! -d $DIRECTORY ]]; then fail "--work is '$DIRECTORY': must be a directory that exists"; fi
+  if ! "${AS_ACCOUNT[@]}" test -x "$DIRECTORY"; then
+    fail "--work is '$DIRECTORY': postgres must be able to enter it, because pg_restore runs as postgres"
+  fi
+}
+
+check_room_to_fetch() {
+  local size=$2 free
+  free=$(df --output=avail --block-size=1 -- "$DIRECTORY" | tail -n 1)
+  if ((size > free)); then
+    fail "not enough space in $DIRECTORY: $(read_manifest "$1" .file) takes $(format_size "$size"), $(format_size "$free") are" \
+      "free: give a --work directory"
+  fi
+}
+
+# For the run after one that was cut off.
+note_download() { printf '%s\n' "$WORK" "$@" | write_note "$(work_note)"; }
 
 work_note() { printf '%s/restore.work' "$BACKUP_STATE"; }
 
@@ -209,16 +279,20 @@ remove_work_directory() {
   WORK=''
 }
 
-# The work directory of a run that was cut off, and what it had fetched by halves.
+# The work directory of a run that was cut off, and what it had fetched by halves. Also by a run that only plans: with the
+# note, nothing else would know of them.
 remove_noted() {
-  local note noted file
+  local note noted file name
   note=$(work_note)
   if [[ ! -e $note ]]; then return; fi
   check_trusted "$note" 'note'
   mapfile -t noted <"$note"
   for file in "${noted[@]:1}"; do
+    # A dump whose manifest is still a partial was about to be kept: see keep_download.
+    name=${file##*/.} name=${file%/*}/${name%.download.json}
+    if [[ $file == *.download.json && -e $file && -e $name && ! -e $name.json ]]; then rm -rf -- "$name"; fi
     if [[ -e $file ]]; then warn "$file, half fetched by a run that was cut off, is removed"; fi
-    perform rm -rf -- "$file"
+    rm -rf -- "$file"
   done
   WORK=${noted[0]:-}
   remove_work_directory

@@ -4,7 +4,7 @@
 # shellcheck disable=SC2034 # read by restore.sh's other parts
 read_options() {
   FILE='' DATABASE='' MOMENT='' LATEST=0 MODE='' TARGET='' TABLES=() JOBS='' YES=0 CLEAN_UP=0 WITH_GLOBALS=0
-  FROM='' FETCH=0 DIRECTORY='' IDENTITY_FILE=''
+  FROM='' FETCH=0 DIRECTORY='' IDENTITY_FILE='' GLOBALS_FILE=''
   while (($#)); do
     case $1 in
       --help | -h)
@@ -71,7 +71,7 @@ check_source_options() {
   if (($(count_set "$FILE" "$MOMENT" "${LATEST#0}") != 1)); then refuse_usage "one of --file, latest and --at is needed"; fi
   if [[ -z $DATABASE && $MODE == into ]]; then DATABASE=$TARGET; fi
   if [[ -z $FILE && -z $DATABASE ]]; then refuse_usage "--database is missing: whose dump?"; fi
-  if [[ -n $FROM && $FROM != s3 ]]; then refuse_usage "--from is '$FROM': must be s3"; fi
+  check_from
   if [[ -z $FROM ]] && { ((FETCH)) || [[ -n $DIRECTORY || -n $IDENTITY_FILE ]]; }; then
     refuse_usage "--fetch, --work and --identity go with --from"
   fi

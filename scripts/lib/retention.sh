@@ -17,7 +17,7 @@ remove_expired() {
 
 is_expired() { is_older "$1" "$RETENTION_DAYS"; }
 
-# FILE DAYS
+# FILE DAYS; or anything that ends in _<timestamp>.
 is_older() { (($(read_timestamp "$1") < $(date +%s) - $2 * 86400)); }
 
 # The same where it is for us to do, at the off-host targets.

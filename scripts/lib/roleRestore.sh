@@ -4,35 +4,22 @@
 
 # Whether the globals have what the server lacks. Leaves the statements in WORK/roles.sql.
 check_globals() {
-  local globals missing
-  globals=$(find_globals)
-  if [[ -z $globals ]]; then
+  local missing
+  if [[ -z $GLOBALS_FILE ]]; then find_globals; fi
+  if [[ -z $GLOBALS_FILE ]]; then
     fail "--globals: no verified globals_<time>.sql in $BACKUP_DIRECTORY: put it there with its .json, or create the roles by hand"
   fi
-  check_content "$globals"
+  check_content "$GLOBALS_FILE"
   query postgres 'select quote_ident(rolname) from pg_roles;' >"$WORK/roles.there"
   {
     cut -d ' ' -f 2- "$WORK/roles"
     read_owner
   } | quote_names | sort -u >"$WORK/roles.wanted"
-  add_memberships "$globals"
-  print_role_statements "$globals" >"$WORK/roles.sql"
+  add_memberships "$GLOBALS_FILE"
+  print_role_statements "$GLOBALS_FILE" >"$WORK/roles.sql"
   missing=$(grep -vxFf "$WORK/roles.there" "$WORK/roles.wanted" |
     grep -vxFf <(sed -n 's/^CREATE ROLE \(.*\);$/\1/p' "$WORK/roles.sql") | paste -sd ' ') || true
-  if [[ -n $missing ]]; then fail "--globals: neither this server nor $globals has the roles $missing: create them first"; fi
-}
-
-# The globals written with the dump or next after it, else the newest.
-# shellcheck disable=SC2153 # of names.sh
-find_globals() {
-  local file chosen=''
-  while IFS= read -r file; do
-    if [[ -z $chosen ]] || { [[ -n $MANIFEST ]] &&
-      [[ $(read_manifest "$BACKUP_DIRECTORY/$file.json" .started) > $(read_manifest "$MANIFEST" .started) ]]; }; then
-      chosen=$BACKUP_DIRECTORY/$file
-    fi
-  done < <(list_verified "$GLOBALS")
-  printf '%s' "$chosen"
+  if [[ -n $missing ]]; then fail "--globals: neither this server nor $GLOBALS_FILE has the roles $missing: create them first"; fi
 }
 
 # What a missing role is a member of is wanted, too.

@@ -13,19 +13,13 @@ s3_url() {
   fi
 }
 
-# The SHA-256 of a file as hexadecimal digits; as S3 wants it.
-hash_file() {
-  local sha256
-  read -r sha256 _ < <(sha256sum <"$1")
-  printf '%s' "$sha256"
-}
+s3_place() { s3_url "$S3_PREFIX$1"; }
 
-encode_base64() { decode_hex "$1" | base64 --wrap=0; }
+# A SHA-256 as S3 wants it.
+encode_base64() { decode_hex <<<"$1" | base64 --wrap=0; }
 
-decode_hex() {
-  # shellcheck disable=SC2001 # a replacement per two characters
-  printf '%b' "$(sed 's/../\\x&/g' <<<"$1")"
-}
+# Of standard input, lines of lower-case digits.
+decode_hex() { tr a-f A-F | basenc --base16 --decode; }
 
 print_credentials() {
   local pair=$S3_ACCESS_KEY_ID:$S3_SECRET_ACCESS_KEY
@@ -62,16 +56,21 @@ ask_s3_for_new() {
 
 S3_CONDITION=() S3_PERHAPS=''
 
-# Sets S3_STATUS, as curl says it.
+# Sets S3_STATUS, as curl says it, and S3_SHA256, of the body. What is put, the server compares with it: S3_CHECKSUM.
 try_s3() {
   local method=$1 url=$2 file=$3 pid
   shift 3
+  S3_SHA256=$(hash_file "$file")
   local options=(--silent --show-error --globoff --fail-with-body --request "$method"
     --connect-timeout "$(s3_connect_limit)" --speed-limit 1024 --speed-time "$S3_STALL_SECONDS"
-    --aws-sigv4 "aws:amz:$S3_REGION:s3" --header "x-amz-content-sha256: $(hash_file "$file")"
+    --aws-sigv4 "aws:amz:$S3_REGION:s3" --header "x-amz-content-sha256: $S3_SHA256"
     --dump-header "$COPY_WORK/s3.headers" --output "$COPY_WORK/s3.body" --write-out '%{http_code}')
   if [[ -n $S3_CA_FILE ]]; then options+=(--cacert "$S3_CA_FILE"); fi
   if [[ $method == HEAD ]]; then options+=(--head); else options+=(--upload-file "$file"); fi
+  if [[ $method == PUT ]]; then
+    S3_CHECKSUM=$(encode_base64 "$S3_SHA256")
+    options+=(--header "x-amz-checksum-sha256: $S3_CHECKSUM" --header 'x-amz-sdk-checksum-algorithm: SHA256')
+  fi
   rm -f -- "$COPY_WORK"/s3.*
   : >"$COPY_WORK/s3.body"
   curl -q --config - "${options[@]}" "${S3_CONDITION[@]}" "$@" "$url" \

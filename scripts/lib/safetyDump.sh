@@ -37,7 +37,7 @@ write_safety_dump() {
   begin_facts "$database"
   write_dump "$database" "${PARTIALS[0]}" "$work"
   finish_facts "$work"
-  verify_dump "${PARTIALS[0]}" "$DUMP_SHA256"
+  verify_dump "${PARTIALS[0]}"
   write_manifest "$database" "${PARTIALS[0]}" "${dump##*/}" "$work" "$started" "$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)"
   chown "$BACKUP_ROLE:postgres" "${PARTIALS[@]}" # as every labelled dump, so that the night can copy it off-host
   commit_dump "$dump"
@@ -49,7 +49,7 @@ write_safety_dump() {
 make_work() {
   local work=$1 answer
   install -d -m 0750 -g postgres -- "$work"
-  for answer in counts newest structure keys checksums properties; do
+  for answer in counts registered newest structure keys checksums application properties; do
     install -m 0640 -o postgres -- /dev/null "$work/$answer"
   done
 }

@@ -9,9 +9,13 @@ readonly SCRATCH_USER=pgbackup_drill
 # Bytes of a server without data: catalogues and the write-ahead log that max_wal_size allows.
 readonly SCRATCH_OVERHEAD=420000000
 
-# MAJOR: makes the server and starts it; then it is the one that clients of this process talk to.
+# Connections to it at most, on which the number of its locks depends.
+readonly SCRATCH_CONNECTIONS=20
+
+# MAJOR LOCKS: makes the server, where one transaction may hold so many locks, and starts it; then it is the one that
+# clients of this process talk to.
 start_scratch_server() {
-  local major=$1 programs=/usr/lib/postgresql/$1/bin
+  local major=$1 locks=$2 programs=/usr/lib/postgresql/$1/bin
   if [[ ! -x $programs/initdb ]]; then
     fail "the dump is of PostgreSQL $major, whose server programs are not in $programs: install postgresql-$major"
   fi
@@ -21,7 +25,7 @@ start_scratch_server() {
     --no-sync >"$SCRATCH/initdb.log" 2>&1; then
     fail "the scratch server cannot be made: $(tail -n 5 -- "$SCRATCH/initdb.log")"
   fi
-  print_scratch_settings >>"$SCRATCH/data/postgresql.conf"
+  print_scratch_settings "$locks" >>"$SCRATCH/data/postgresql.conf"
   printf 'local all %s peer map=drill\n' "$SCRATCH_USER" >"$SCRATCH/data/pg_hba.conf"
   printf 'drill %s %s\n' "$(id -un)" "$SCRATCH_USER" >"$SCRATCH/data/pg_ident.conf"
   if ! "$programs/pg_ctl" start --pgdata="$SCRATCH/data" --log="$SCRATCH/server.log" --wait --silent --timeout=120; then
@@ -30,14 +34,15 @@ start_scratch_server() {
   export PGHOST=$SCRATCH/socket PGPORT=5432 PGUSER=$SCRATCH_USER
 }
 
-# Nothing is worth being kept after a crash, and memory is the unit's to bound: little of it is taken beforehand.
+# LOCKS. Nothing is worth being kept after a crash, and memory is the unit's to bound: little of it is taken beforehand.
 print_scratch_settings() {
   cat <<CONF
 listen_addresses = ''
 unix_socket_directories = '$SCRATCH/socket'
 unix_socket_permissions = 0700
 port = 5432
-max_connections = 20
+max_connections = $SCRATCH_CONNECTIONS
+max_locks_per_transaction = $((64 + $1 / SCRATCH_CONNECTIONS))
 fsync = off
 synchronous_commit = off
 full_page_writes = off
@@ -96,12 +101,13 @@ remove_scratch() {
   rm -rf -- "$SCRATCH"
 }
 
-# Refuses what would not fit: the database as large as it was, what its largest index takes while it is sorted, and the
-# write-ahead log. A twentieth of the disk stays free whatever happens, because production may be on the same.
+# MANIFEST [BYTES]: refuses what would not fit: the database as large as it was, what its largest index takes while it is
+# sorted, the write-ahead log, and so many bytes more. A twentieth of the disk stays free whatever happens, because
+# production may be on the same.
 check_scratch_space() {
-  local manifest=$1 database_size needed free size reserve
+  local manifest=$1 more=${2:-0} database_size needed free size reserve
   database_size=$(read_manifest "$manifest" '.database_size // (.size * 10)')
-  needed=$((database_size + database_size / 4 + SCRATCH_OVERHEAD))
+  needed=$((database_size + database_size / 4 + SCRATCH_OVERHEAD + more))
   read -r free size < <(df --output=avail,size --block-size=1 -- "$DRILL_DIRECTORY" | tail -n 1)
   reserve=$((size / 20))
   if ((needed + reserve > free)); then

@@ -2,10 +2,12 @@
 # The settings: read from the file that BACKUP_ENV names, checked before anything is touched.
 
 readonly SETTING_KEYS=(BACKUP_NAME BACKUP_ROLE GRANTS BYPASS_RLS LARGE_OBJECTS BACKUP_DIRECTORY BACKUP_STATE BACKUP_SECRETS DATABASES RETENTION_DAYS
-  S3_BUCKET S3_PREFIX S3_REGION S3_ENDPOINT S3_CA_FILE NEWEST_RECORDS COUNT_TABLES CHECKSUM_TABLES DRILL_DIRECTORY COMPRESSION
-  LOCK_WAIT S3_STALL_SECONDS NAS_HOST NAS_PORT NAS_USER NAS_DIRECTORY NAS_HOST_KEY NAS_KEY_FILE NAS_RETENTION_DAYS
+  S3_BUCKET S3_PREFIX S3_REGION S3_ENDPOINT S3_CA_FILE NEWEST_RECORDS COUNT_TABLES CHECKSUM_TABLES COMPRESSION DUMP_JOBS
+  DRILL_DIRECTORY DRILL_FROM DRILL_SECRETS
+  LOCK_WAIT S3_RETENTION_DAYS S3_STALL_SECONDS NAS_HOST NAS_PORT NAS_USER NAS_DIRECTORY NAS_HOST_KEY NAS_KEY_FILE NAS_RETENTION_DAYS
   NAS_STALL_SECONDS UNREACHABLE_TARGET AGE_RECIPIENTS
-  BACKUP_VMID BACKUP_HOST BACKUP_COMMAND OUTCOME_SECRETS NOTIFY_COMMAND NOTIFY_MAIL METRICS_DIRECTORY NOTIFY_SECONDS)
+  BACKUP_VMID BACKUP_HOST BACKUP_COMMAND DRILL_COMMAND OUTCOME_SECRETS NOTIFY_COMMAND NOTIFY_MAIL METRICS_DIRECTORY
+  NOTIFY_SECONDS)
 
 load_settings() {
   if [[ -z ${BACKUP_ENV:-} ]]; then
@@ -53,11 +55,12 @@ fill_defaults() {
   : "${BACKUP_NAME:=}" "${BACKUP_ROLE:=}" "${BACKUP_DIRECTORY:=}" "${BACKUP_STATE:=}" "${BACKUP_SECRETS:=}"
   : "${GRANTS:=all}" "${BYPASS_RLS:=no}" "${LARGE_OBJECTS:=no}"
   : "${RETENTION_DAYS:=14}" "${LOCK_WAIT:=10min}" "${S3_STALL_SECONDS:=60}" "${COMPRESSION:=auto}" "${DUMP_JOBS:=1}"
-  : "${S3_BUCKET:=}" "${S3_PREFIX:=}" "${S3_REGION:=us-east-1}" "${S3_ENDPOINT:=}" "${S3_CA_FILE:=}"
-  : "${BACKUP_VMID:=}" "${BACKUP_HOST:=}" "${BACKUP_COMMAND:=}" "${OUTCOME_SECRETS:=}" "${METRICS_DIRECTORY:=}"
+  : "${S3_BUCKET:=}" "${S3_PREFIX:=}" "${S3_REGION:=us-east-1}" "${S3_ENDPOINT:=}" "${S3_CA_FILE:=}" "${S3_RETENTION_DAYS:=0}"
+  : "${BACKUP_VMID:=}" "${BACKUP_HOST:=}" "${BACKUP_COMMAND:=}" "${DRILL_COMMAND:=}" "${OUTCOME_SECRETS:=}" "${METRICS_DIRECTORY:=}"
   : "${NOTIFY_COMMAND:=}" "${NOTIFY_MAIL:=}" "${NOTIFY_SECONDS:=20}"
   S3_ENDPOINT=${S3_ENDPOINT%/}
   DRILL_DIRECTORY=${DRILL_DIRECTORY:-$BACKUP_STATE/drill}
+  : "${DRILL_FROM:=local}" "${DRILL_SECRETS:=}"
   : "${NAS_HOST:=}" "${NAS_PORT:=22}" "${NAS_USER:=}" "${NAS_DIRECTORY:=}" "${NAS_HOST_KEY:=}" "${NAS_KEY_FILE:=}"
   : "${NAS_RETENTION_DAYS:=0}" "${NAS_STALL_SECONDS:=60}" "${UNREACHABLE_TARGET:=local}"
   if [[ -z ${DATABASES+set} ]]; then DATABASES=(); fi
@@ -77,6 +80,7 @@ check_names() {
   require_match LOCK_WAIT '^[1-9][0-9]*(ms|s|min|h)$' "a time as PostgreSQL writes it, e.g. '10min'"
   require_match COMPRESSION '^(auto|none|gzip(:[1-9])?|zstd(:([1-9]|1[0-9]|2[0-2]))?)$' \
     "auto, none, gzip, gzip:1 to gzip:9, zstd or zstd:1 to zstd:22"
+  require_match DRILL_FROM '^(local|s3|nas)$' 'local, s3 or nas'
   require_match DUMP_JOBS '^([1-9]|1[0-6])$' 'a whole number from 1 to 16'
   require_match S3_STALL_SECONDS '^[1-9][0-9]{0,4}$' 'a whole number of seconds, 1 or more'
 }
@@ -123,6 +127,7 @@ check_off_host() {
   require_match S3_ENDPOINT '^(https?://[A-Za-z0-9.:_-]+|https?://\[[0-9a-fA-F:]+\](:[0-9]+)?)?$' \
     "empty for AWS, or a URL without a path, e.g. 'https://minio.example:9000'"
   if [[ -n $S3_CA_FILE && ! -r $S3_CA_FILE ]]; then reject S3_CA_FILE "$S3_CA_FILE" 'a readable PEM file, or empty'; fi
+  require_match S3_RETENTION_DAYS '^(0|[1-9][0-9]{0,4})$' 'a whole number of days, or 0 if the bucket has no lifecycle rule'
   require_match UNREACHABLE_TARGET '^(refuse|local)$' "'local' (dump here all the same, then fail) or 'refuse' (begin nothing)"
   if [[ -n $NAS_HOST ]]; then check_nas; fi
   check_age_recipients
@@ -160,6 +165,9 @@ check_notification() {
   require_match NOTIFY_SECONDS '^[1-9][0-9]{0,2}$' 'a whole number of seconds from 1 to 999'
 }
 
+# backup or restore: how it is called on this machine, for people.
+name_command() { printf '%s' "${BACKUP_COMMAND%backup.sh}$1.sh"; }
+
 # KEY PATTERN RIGHT
 require_match() {
   local key=$1 pattern=$2 right=$3
@@ -176,14 +184,18 @@ reject() {
 load_secrets() {
   S3_ACCESS_KEY_ID='' S3_SECRET_ACCESS_KEY=''
   if [[ -z $S3_BUCKET ]]; then return; fi
-  check_trusted "$BACKUP_SECRETS" 'secrets file'
-  check_syntax "$BACKUP_SECRETS"
-  if (($(stat -L -c '0%a' -- "$BACKUP_SECRETS") & 8#077)); then
-    fail "secrets file $BACKUP_SECRETS has mode $(stat -L -c %a -- "$BACKUP_SECRETS"): must be 600"
-  fi
-  # shellcheck source=/dev/null
-  source "$BACKUP_SECRETS"
+  source_secrets "$BACKUP_SECRETS"
   if [[ -z $S3_ACCESS_KEY_ID || -z $S3_SECRET_ACCESS_KEY ]]; then
     fail "$BACKUP_SECRETS: S3_ACCESS_KEY_ID or S3_SECRET_ACCESS_KEY is empty: both must be set while S3_BUCKET is '$S3_BUCKET'"
   fi
+}
+
+source_secrets() {
+  check_trusted "$1" 'secrets file'
+  check_syntax "$1"
+  if (($(stat -L -c '0%a' -- "$1") & 8#077)); then
+    fail "secrets file $1 has mode $(stat -L -c %a -- "$1"): must be 600"
+  fi
+  # shellcheck source=/dev/null
+  source "$1"
 }

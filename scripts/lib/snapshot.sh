@@ -17,6 +17,7 @@ open_snapshot() {
   tell_session < <(
     print_session_settings
     printf "set local lock_timeout = '%s';\n" "$LOCK_WAIT"
+    echo 'set local max_parallel_workers_per_gather = 0;' # the other processors are for pg_dump and the users
     echo 'select pg_export_snapshot();'
     print_table_locks
     printf '%s\n' '\echo ready'
@@ -34,6 +35,8 @@ begin_facts() {
   tell_session < <(
     echo '\o :work/counts'
     print_table_counts "$database"
+    echo '\o :work/registered'
+    print_registered_counts "$database"
     echo '\o :work/newest'
     print_newest_records "$database"
     echo '\o :work/structure'
@@ -42,6 +45,8 @@ begin_facts() {
     print_foreign_keys unproved
     echo '\o :work/checksums'
     print_checksums "${checksums[@]}"
+    echo '\o :work/application'
+    print_application
     echo '\o :work/properties'
     print_properties
     echo '\o'

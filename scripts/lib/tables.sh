@@ -24,6 +24,15 @@ check_absent() {
   fi
 }
 
+# A table as SQL has it whatever its name: as in the manifest, a name without quotes is meant literally.
+quote_table() {
+  local schema name
+  if [[ $1 =~ ^($NAME_PATTERN)\.($NAME_PATTERN)$ ]]; then
+    schema=$(unquote_names "${BASH_REMATCH[1]}") name=$(unquote_names "${BASH_REMATCH[4]}")
+    printf '%s.%s' "$(quote_name "$schema")" "$(quote_name "$name")"
+  fi
+}
+
 # A table as the table of contents has it: schema and name without quotes.
 name_entry() {
   if [[ $1 =~ ^($NAME_PATTERN)\.($NAME_PATTERN)$ ]]; then
@@ -76,6 +85,6 @@ narrow_manifest() {
     def plain: [scan("\"(?:[^\"]|\"\")+\"|[^.\"]+") | if startswith("\"") then .[1:-1] | gsub("\"\""; "\"") else . end] | join(" ");
     ($chosen | split("\n")) as $names | def is_chosen: plain | IN($names[]);
     .tables |= with_entries(select(.key | is_chosen)) | .counted = (.tables | keys) | .newest |= map(select(.table | is_chosen)) |
-    .checksums |= ((. // {}) | with_entries(select(.key | is_chosen))) | del(.structure)' -- "$MANIFEST" >"$WORK/narrow.json"
+    .checksums |= ((. // {}) | with_entries(select(.key | is_chosen))) | del(.structure, .extension_tables)' -- "$MANIFEST" >"$WORK/narrow.json"
   printf '%s' "$WORK/narrow.json"
 }

@@ -24,6 +24,7 @@ check_target() {
   check_tablespaces
   choose_tables
   check_room
+  check_locks
 }
 
 check_source() {
@@ -126,16 +127,36 @@ list_tablespaces() {
   } | sort -u
 }
 
-# The restored rows and indexes take about what they took where they came from, beside what is there until the end.
+# The restored rows and indexes take about what they took where they came from, beside what is there until the end; their
+# write-ahead log, as much as is kept; and a safety dump, where that is on the same disk.
 check_room() {
-  local directory needed free
+  local directory needed free log what='the restored database and its log'
   directory=$(query postgres 'show data_directory;')
   if ((${#TABLES[@]})) || [[ ! -d $directory ]]; then return; fi # no telling how much of it a table is
   if [[ -n $MANIFEST ]]; then needed=$(read_manifest "$MANIFEST" '.database_size // .size'); else needed=$(size_of_dump "$DUMP"); fi
+  log=$(query postgres "select pg_size_bytes(current_setting('max_wal_size'));")
+  needed=$((needed + (log < needed ? log : needed)))
+  if [[ $MODE == into && $(stat -c %d -- "$directory") == "$(stat -c %d -- "$BACKUP_DIRECTORY")" ]]; then
+    needed=$((needed + $(estimate_size "$TARGET"))) what+=', with the safety dump,'
+  fi
   free=$(df --output=avail --block-size=1 -- "$directory" | tail -n 1)
   if ((needed > free)); then
-    fail "not enough space in $directory: the restored database takes about $(format_size "$needed") ($needed bytes)," \
+    fail "not enough space in $directory: $what take about $(format_size "$needed") ($needed bytes)," \
       "$(format_size "$free") ($free bytes) are free"
+  fi
+}
+
+# What is replaced in one transaction is locked until its end, what is dropped and what takes its place. If that turns out
+# to be too much, everything is as before, but nobody could use it meanwhile: who confirms should know.
+check_locks() {
+  local locks most
+  if [[ $MODE != into ]] || ((${#TABLES[@]})); then return; fi
+  locks=$((2 * $(count_locks)))
+  most=$(query postgres "select current_setting('max_locks_per_transaction')::int *
+    (current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int);")
+  if ((locks > most)); then
+    warn "this takes up to $locks locks, and the server is sure to have $most: should it fail with 'out of shared memory'," \
+      "raise max_locks_per_transaction and restart PostgreSQL, or restore --as another database and rename it"
   fi
 }
 

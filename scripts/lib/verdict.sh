@@ -43,7 +43,7 @@ def print_tables: . as $verdict | width as $w |
 
 # shellcheck disable=SC2016 # the variables are jq's
 readonly VERDICT_SUMMARY='
-def why_not: if .counts_compared then "the manifest is of an older version" else "there is no manifest" end;
+def why_not: if .counts_compared then "the manifest, of a part or of an older version, does not speak of it" else "there is no manifest" end;
 
 def print_summary: (if .proved then "Proved:" else "NOT PROVED:" end),
   "  table counts   " + (if .counts_compared then "\(.tables | good) of \(.tables | length) equal, \([.tables[].found // 0] | add // 0) rows"

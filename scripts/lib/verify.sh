@@ -13,7 +13,7 @@ verify_database() {
   COUNT_TABLES=() # those of the manifest, whatever the settings say by now
   if [[ $kind == manifest ]]; then
     # shellcheck disable=SC2034 # read by facts.sh
-    mapfile -t COUNT_TABLES < <(read_manifest "$reference" '.counted | arrays | .[]')
+    mapfile -t COUNT_TABLES < <(read_manifest "$reference" '.counted | arrays | if . == [] then "" else .[] end') # '': none
     mapfile -t CHECKSUMS < <(read_manifest "$reference" '.checksums // {} | keys[]')
   fi
   read_facts "$database" found "$source"
@@ -25,7 +25,7 @@ verify_database() {
   write_verdict "$database" "$kind" "$reference"
 }
 
-readonly ANSWERS=(counts newest keys structure checksums)
+readonly ANSWERS=(counts registered newest keys structure checksums)
 
 begin_answers() {
   local answer
@@ -40,6 +40,8 @@ read_facts() {
     print_session_settings
     printf '%s\n' '\echo #counts'
     print_table_counts "$source"
+    printf '%s\n' '\echo #registered'
+    print_registered_counts "$source"
     printf '%s\n' '\echo #newest'
     print_newest_records "$source" with_rows
     printf '%s\n' '\echo #keys'
@@ -59,6 +61,7 @@ read_facts() {
 read_expectation() {
   local manifest=$1
   read_manifest "$manifest" '.tables' >"$WORK/right.counts"
+  read_manifest "$manifest" '.extension_tables // {}' >"$WORK/right.registered"
   read_manifest "$manifest" '.newest[]?' >"$WORK/right.newest"
   read_manifest "$manifest" '.orphans // {} | to_entries[] | {key, orphans: .value}' >"$WORK/right.keys"
   read_manifest "$manifest" '.structure // empty' >"$WORK/right.structure"
@@ -83,9 +86,13 @@ readonly HEALTHY='def is_healthy: IN("there", "valid", "ahead", "populated", "en
 # How each fact is judged; jq.
 # shellcheck disable=SC2016 # the variables are jq's
 readonly JUDGEMENTS='
+# Another version of an extension may have more of them.
+def judge_registered: (($found_registered | add) // {}) as $found | (($right_registered | add) // {}) as $right |
+  [$right | keys_unsorted | sort[] | {table: ., expected: $right[.], found: $found[.], ok: ($right[.] == $found[.])}];
+
 def judge_tables: (($found_counts | add) // {}) as $found | (($right_counts | add) // {}) as $right |
   [($found + $right) | keys_unsorted | sort[] | {table: ., expected: $right[.], found: $found[.],
-    ok: ($kind == "nothing" or ($right[.] != null and $right[.] == $found[.]))}];
+    ok: ($kind == "nothing" or ($right[.] != null and $right[.] == $found[.]))}] + judge_registered;
 
 def judge_newest: (reduce $right_newest[] as $n ({}; .[$n.table] = $n)) as $expected |
   ($found_newest | map(.table)) as $shown |
@@ -102,7 +109,7 @@ def judge_keys: ([$right_keys[] | {(.key // "\(.table) \(.constraint)"): .orphan
 # What was wrong in the source already may be so again, or be mended by the restore; a dump leaves invalid indexes out.
 def is_kept: .found == .expected
   or (.kind == "extension" and .found != null and .expected != null)
-  or .expected == "not read"
+  or (.expected == "not read" and .found != null)
   or (.kind == "index" and .expected == "invalid" and .found == null)
   or (.expected != null and .found != null and (.found | is_healthy) and (.expected | is_healthy | not));
 

@@ -1,5 +1,7 @@
 /** Debian 13: systemd 257, PostgreSQL 17 with zstd. Deployed, a night, its restore, the drill, drift, and the end. */
 import * as assert from "node:assert/strict";
+import * as fs from "node:fs";
+import { comparable, definition } from "../scripts/roundTrip/definition";
 import { changed, Deployment, failure, warnings } from "./deployment";
 
 const vmid = 2374;
@@ -106,6 +108,22 @@ describe("Debian 13", function () {
     await deployment.sql(`DROP DATABASE ${copy}`, "postgres");
   });
 
+  it("restores it over the original, and a lost table into it, and proves that", async () => {
+    const sums = (): Promise<string> =>
+      deployment.sql("SELECT count(*), md5(string_agg(e::text, '' ORDER BY id)) FROM expenses e");
+    const before = await sums();
+    const restore = `${commands}-restore.sh latest --database ${database} --into ${database} --yes`;
+    for (const [part, loss] of [
+      ["", "DELETE FROM expenses WHERE id % 3 = 0"],
+      [" --table public.expenses", "DROP TABLE expenses CASCADE"],
+    ] as const) {
+      await deployment.sql(loss);
+      assert.match(await deployment.shell(`${restore}${part} 2>&1`), /restored and proved: 'expense_app_production'/);
+      assert.equal(await sums(), before);
+    }
+    await deployment.shell(`rm ${dumps}/manual_before_restore_*`);
+  });
+
   it("drills", async () => {
     await deployment.run(["systemctl", "start", drill]);
     const journal = await deployment.shell(`journalctl -o cat -u ${drill}`);
@@ -149,6 +167,78 @@ describe("Debian 13", function () {
     await deployment.shell(`rm -r ${dump} ${dump}.json`);
     await deployment.stack.setConfig("dumpJobs", undefined);
     await deployment.stack.up();
+  });
+
+  it("brings back something of everything, word by word: beside the original, over it, and in a drill", async () => {
+    const shop = `BACKUP_ENV=/etc/trade-show-app/shop.env /usr/local/lib/trade-show-db`;
+    const dump = async (): Promise<string> =>
+      comparable(await deployment.run(["pg_dump", "--create", "shop"], "postgres"));
+    const restore = (where: string): Promise<string> =>
+      deployment.shell(`${shop}/restore.sh latest --database shop ${where} 2>&1`);
+    await deployment.shell(`cd /etc/trade-show-app
+      { cat backup.env; echo "DATABASES=('shop')"; echo "S3_BUCKET=''"; } >shop.env
+      chmod 0644 shop.env; install -d -o postgres /var/lib/postgresql/elsewhere`);
+    const roles = `CREATE ROLE app; CREATE ROLE reader; CREATE ROLE "Odd, ""role"""; ALTER ROLE ${role} BYPASSRLS`;
+    for (const statement of [
+      ...roles.split("; "),
+      "CREATE DATABASE shop OWNER app",
+      "CREATE TABLESPACE elsewhere LOCATION '/var/lib/postgresql/elsewhere'",
+    ])
+      await deployment.sql(statement, "postgres");
+    for (const [part, owner] of [
+      ["database", "postgres"],
+      ["ofItsOwner", "app"],
+      ["ofASuperuser", "postgres"],
+    ] as const) {
+      const session = ["-v", "ON_ERROR_STOP=1", "-v", "database=shop", "-d", "shop", "-c", `set role ${owner}`];
+      const made = await deployment.lab.exec(vmid, ["psql", "-Xqo", "/dev/null", ...session, "-f", "-"], {
+        user: "postgres",
+        input: fs.readFileSync(definition(part), "utf8"),
+      });
+      assert.equal(made.code, 0, made.stderr);
+    }
+    // An extension that remembers what users told it, as pg_cron and PostGIS do.
+    await deployment.shell(`cd /usr/share/postgresql/17/extension
+      echo "default_version = '1.0'" >remembers.control
+      cat >remembers--1.0.sql <<'SQL'
+CREATE TABLE jobs (id int PRIMARY KEY, own bool);
+INSERT INTO jobs VALUES (1, true);
+SELECT pg_catalog.pg_extension_config_dump('jobs', 'WHERE NOT own');
+SQL
+      chmod 644 remembers*`);
+    await deployment.sql("CREATE EXTENSION remembers; INSERT INTO jobs VALUES (2, false), (3, false)", "shop");
+    for (const oid of [4711, 4712, 4713])
+      await deployment.sql(`GRANT SELECT ON LARGE OBJECT ${oid} TO ${role}`, "shop");
+    const original = await dump();
+    await deployment.shell(`${shop}/backup.sh`);
+    const manifest = `$(echo ${dumps}/shop_*.dump.json)`;
+    assert.equal(await deployment.shell(`jq -c .extension_tables ${manifest}`), '{"public.jobs":2}\n');
+
+    await deployment.sql("ALTER DATABASE shop RENAME TO kept", "postgres");
+    assert.match(await restore("--as shop"), /restored and proved/);
+    assert.equal(await dump(), original);
+    await deployment.sql("DELETE FROM jobs WHERE id = 2", "shop");
+    const verdict = await deployment.shell(`${shop}/verify.sh --database shop --manifest ${manifest} && exit 1 || :`);
+    assert.match(verdict, /^public\.jobs +2 +1 {2}WRONG$/m);
+    await deployment.sql(
+      `DROP TABLE parents CASCADE; DROP SCHEMA tools CASCADE; DELETE FROM measured WHERE device = 1;
+       SELECT lo_unlink(4711), lo_put(4712, 0, 'changed'); DROP POLICY own_rows ON walled; DROP EVENT TRIGGER on_changes`,
+      "shop",
+    );
+    assert.match(await restore("--into shop --yes"), /restored and proved/);
+    assert.equal(await dump(), original);
+    await deployment.shell(`${shop}/drill.sh`);
+
+    await deployment.shell(
+      `rm /etc/trade-show-app/shop.env ${dumps}/*shop_* /usr/share/postgresql/17/extension/remembers*`,
+    );
+    for (const name of ["shop", "kept"])
+      await deployment.shell(
+        `runuser -u postgres -- psql -Xqc 'ALTER DATABASE ${name} IS_TEMPLATE false' -c 'DROP DATABASE ${name}'`,
+      );
+    await deployment.sql("DROP TABLESPACE elsewhere", "postgres");
+    await deployment.sql(`DROP ROLE app, reader, "Odd, ""role"""; ALTER ROLE ${role} NOBYPASSRLS`, "postgres");
+    await deployment.expectClean();
   });
 
   it("is left without a trace of the role", async () => {

@@ -245,6 +245,17 @@ describe("deployment", function () {
       [/-drill\.sh --report$/, (line) => says(line, `${database}: restored and proved in`)],
       [/-restore\.sh latest --database \S+ --new \S+$/, restoresBeside],
       [/-restore\.sh latest --database \S+ --into \S+$/, restoresOver],
+      [/-restore\.sh --clean-up$/, async (line) => void (await deployment.type(line))],
+      [/-restore\.sh latest --database \S+ --from s3 --new \S+$/, restoresFromOffHost],
+      // Typed in a container that was made anew: fireDrill.test.ts.
+      [
+        /-restore\.sh latest --database \S+ --from s3 --globals --as \S+$/,
+        (line) =>
+          equals(
+            line,
+            `pct exec ${vmid} -- /usr/local/bin/trade-show-db-restore.sh latest --database ${database} --from s3 --globals --as ${database}`,
+          ),
+      ],
       [/-verify\.sh --database \S+ --manifest \S+\/<name>\.dump\.json$/, verifies],
       [/ sudo -u postgres pg_dump -d \S+ --format=custom --file=\S+\/manual_\$\(date \S+\)\.dump$/, dumpsByHand],
       [/ sudo -u postgres pg_restore --dbname=\S+ --verbose --clean --if-exists \S+\/<file>\.dump$/, restoresByHand],
@@ -307,6 +318,13 @@ describe("deployment", function () {
       assert.equal(await fingerprint(database), damaged);
       assert.match(await deployment.type(line, `${database}\n`), /Proved:/);
       assert.equal(await fingerprint(database), content);
+    }
+
+    async function restoresFromOffHost(line: string) {
+      await deployment.sql(`DROP DATABASE ${database}_restored`, "postgres");
+      const { accessKeyId, secretAccessKey } = deployment.lab.s3.admin;
+      assert.match(await deployment.type(line, `${accessKeyId}\n${secretAccessKey}\n`), /^Proved:$/m);
+      assert.equal(await fingerprint(`${database}_restored`), content);
     }
 
     async function verifies(line: string) {

@@ -51,7 +51,12 @@ export class Deployment {
   /** Types a line on the host, through real SSH, as an operator would; fails unless it exits with 0. */
   async type(line: string, input?: string): Promise<string> {
     const result = await this.lab.pct(line, input === undefined ? {} : { input });
-    assert.equal(result.code, 0, `${line}: ${result.stderr || result.stdout}`);
+    if (result.code !== 0) {
+      const [, unit] = /systemctl start (\S+)/.exec(line) ?? [];
+      const journal =
+        unit === undefined ? "" : await this.run(["journalctl", "--no-pager", "-o", "cat", "-n", "30", "-u", unit]);
+      assert.fail(`${line}: ${result.stderr || result.stdout}${journal}`);
+    }
     return result.stdout;
   }
 

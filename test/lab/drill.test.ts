@@ -1,5 +1,6 @@
 /** The weekly drill, as deployed: it runs in its sandbox, leaves production alone, reports, and is watched for drift. */
 import * as assert from "node:assert/strict";
+import * as s3 from "@aws-sdk/client-s3";
 import { changed, Deployment, warnings } from "./deployment";
 
 const service = "trade-show-db-drill.service";
@@ -7,7 +8,13 @@ const command = "/usr/local/bin/trade-show-db-drill.sh";
 
 interface Report {
   readonly ok: boolean;
-  readonly databases: readonly { readonly ok: boolean; readonly rows: number; readonly seconds: number }[];
+  readonly databases: readonly {
+    readonly ok: boolean;
+    readonly source: string;
+    readonly roles: string | null;
+    readonly rows: number;
+    readonly seconds: number;
+  }[];
 }
 
 describe("the drill", function () {
@@ -51,7 +58,10 @@ describe("the drill", function () {
     const rows = await deployment.sql("select (select count(*) from expenses) + (select count(*) from events)");
     assert.ok(database && database.seconds > 0 && database.rows > Number(rows), JSON.stringify(database));
     const journal = await deployment.shell(`journalctl -o cat -u ${service}`);
-    assert.match(journal, /the drill succeeded: 1 database\(s\) restored and proved in [\d.]+ s\. Report: \//);
+    assert.match(
+      journal,
+      /the drill succeeded: 1 database\(s\) restored and proved in [\d.]+ s, 2 dump\(s\) kept here are whole\. Report: \//,
+    );
     assert.doesNotMatch(journal, /226\/NAMESPACE|Operation not permitted|Permission denied/);
     assert.equal(await deployment.shell("ls -A /var/lib/trade-show-db/drill"), "");
   });
@@ -75,5 +85,92 @@ describe("the drill", function () {
     await deployment.stack.up();
     await deployment.expectClean();
     assert.match(await deployment.shell(`systemctl show -P MemoryMax ${service}`), /^1073741824$/m);
+  });
+
+  describe("from the bucket", () => {
+    const secrets = "/etc/trade-show-app/drill-secrets.env";
+    const prefix = "ct2369/";
+
+    before(async () => {
+      await deployment.stack.setConfig("drillFrom", "s3");
+      assert.deepEqual(changed(await deployment.stack.up()), [
+        `create ${secrets}`,
+        "create ct2369-reader",
+        "create ct2369-reader",
+        "create ct2369-reader",
+        "create ct2369-reader",
+        "update /etc/trade-show-app/backup.env",
+        "update trade-show-db-backup.service",
+        `update ${service}`,
+      ]);
+      await deployment.expectClean();
+    });
+
+    it("proves the copies there, with a key of its own: this container's dumps are gone", async () => {
+      await deployment.run(["systemctl", "start", "trade-show-db-backup.service"]);
+      await deployment.shell("rm /var/backups/trade-show-app/*");
+      await deployment.run(["systemctl", "start", service]);
+      const { ok, databases } = await report();
+      const [database] = databases;
+      assert.equal(ok, true);
+      assert.equal(database?.source, "s3");
+      assert.match(database.roles ?? "", /^globals_\w+\.sql$/);
+      const rows = await deployment.sql("select (select count(*) from expenses) + (select count(*) from events)");
+      assert.ok(database.rows > Number(rows), JSON.stringify(database));
+      assert.equal(
+        await deployment.shell("ls -A /var/backups/trade-show-app /var/lib/trade-show-db/drill"),
+        ["/var/backups/trade-show-app:\n", "/var/lib/trade-show-db/drill:\n"].join("\n"),
+      );
+    });
+
+    it("with a key that can read what is under its prefix, and neither put nor delete", async () => {
+      assert.equal(await deployment.run(["stat", "-c", "%a %U:%G", secrets]), "600 trade_show_backup_prod:root\n");
+      const text = await deployment.run(["cat", secrets]);
+      const value = (name: string) => new RegExp(`^${name}='(.+)'$`, "m").exec(text)?.[1] ?? assert.fail("no key");
+      const reader = deployment.lab.s3.client({
+        accessKeyId: value("S3_READER_ACCESS_KEY_ID"),
+        secretAccessKey: value("S3_READER_SECRET_ACCESS_KEY"),
+      });
+      const Bucket = deployment.bucket;
+      const { Contents = [] } = await reader.send(new s3.ListObjectsV2Command({ Bucket, Prefix: prefix }));
+      const Key = Contents[0]?.Key ?? assert.fail("nothing is there");
+      await reader.send(new s3.GetObjectCommand({ Bucket, Key }));
+      for (const [what, attempt] of Object.entries({
+        put: () => reader.send(new s3.PutObjectCommand({ Bucket, Key, Body: "x" })),
+        "put another": () => reader.send(new s3.PutObjectCommand({ Bucket, Key: `${prefix}x`, Body: "x" })),
+        delete: () => reader.send(new s3.DeleteObjectCommand({ Bucket, Key })),
+        tag: () => reader.send(new s3.PutObjectTaggingCommand({ Bucket, Key, Tagging: { TagSet: [] } })),
+        "get beside its prefix": () => reader.send(new s3.GetObjectCommand({ Bucket, Key: "ct2369x/x" })),
+        "list buckets": () => reader.send(new s3.ListBucketsCommand({})),
+      })) {
+        const error = await (attempt as () => Promise<unknown>)().then(
+          () => assert.fail(`the reader could ${what}`),
+          (reason: unknown) => reason as s3.S3ServiceException,
+        );
+        assert.equal(error.$metadata?.httpStatusCode, 403, `${what}: ${error}`);
+      }
+    });
+
+    it("which the nightly job cannot see", async () => {
+      const hidden = await deployment.run([
+        "systemctl",
+        "show",
+        "-P",
+        "InaccessiblePaths",
+        "trade-show-db-backup.service",
+      ]);
+      assert.equal(hidden, `-${secrets}\n`);
+    });
+
+    it("and without a fallback: where the copies cannot be had, it fails and says so", async () => {
+      await deployment.run(["systemctl", "start", "trade-show-db-backup.service"]);
+      await deployment.shell(`sed -i "s/^S3_READER_SECRET.*/S3_READER_SECRET_ACCESS_KEY='wrong'/" ${secrets}`);
+      await deployment.shell(`! systemctl start ${service} 2>/dev/null`);
+      const journal = await deployment.shell(`journalctl -o cat -n 20 -u ${service}`);
+      assert.match(journal, /expense_app_production: error: GET https:\S+: HTTP 403/);
+      assert.match(journal, /the drill failed for: 'expense_app_production'/);
+      await deployment.stack.up();
+      await deployment.expectClean();
+    });
   });
 });

@@ -70,6 +70,16 @@ describe("copies on a NAS", function () {
     assert.equal(sums, [dump, `${dump}.json`].map((file) => `${sha256(onNas(file))}  ${file}\n`).join(""));
   });
 
+  it("are what a drill proves, though this container's own are gone", async () => {
+    await deployment.shell(`mkdir /root/away; mv ${dumps}/* /root/away`);
+    await deployment.run(["systemctl", "start", "trade-show-db-drill.service"]);
+    const report = await deployment.run(["/usr/local/bin/trade-show-db-drill.sh", "--report", "--json"]);
+    const { ok, databases } = JSON.parse(report) as { ok: boolean; databases: { source: string; dump: string }[] };
+    assert.deepEqual([ok, databases.map(({ source, dump }) => [source, dump])], [true, [["nas", nights[0]]]]);
+    assert.deepEqual(await inContainer(), [""]);
+    await deployment.shell(`mv /root/away/* ${dumps}; rmdir /root/away`);
+  });
+
   describe("while the NAS shows another host key", () => {
     it("are missed by a night that fails, says so, and keeps everything else", async () => {
       const before = copies();
@@ -106,6 +116,7 @@ describe("copies on a NAS", function () {
       assert.deepEqual(changed(await deployment.stack.up()), [
         "update /etc/trade-show-app/backup.env",
         "update packages",
+        "update trade-show-db-drill.service", // which cannot read those, and proves the container's own again
       ]);
       dump = await backUp();
     });

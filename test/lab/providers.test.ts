@@ -12,6 +12,7 @@ import { remote, type types } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
 import { LocalWorkspace, PulumiCommand, type PulumiFn, type Stack } from "@pulumi/pulumi/automation";
 import { engine } from "../../lab/engine";
+import { separateConnections } from "../../lab/inlinePrograms";
 import { Lab } from "../../lab/lab";
 import { installStandIns } from "../../lab/providers/install";
 
@@ -22,6 +23,7 @@ after(() => fs.rmSync(temporary, { recursive: true, force: true }));
 async function newStack(name: string, env: Record<string, string> = {}): Promise<Stack> {
   const home = path.join(temporary, "home");
   installStandIns(home);
+  separateConnections();
   const workDir = fs.mkdtempSync(path.join(temporary, "stack-"));
   const envVars = {
     PULUMI_HOME: home,

@@ -9,6 +9,7 @@ import { changed, Deployment } from "./deployment";
 
 const vmid = 2343;
 const secretsFile = "/etc/trade-show-app/backup-secrets.env";
+const drillSecretsFile = "/etc/trade-show-app/drill-secrets.env";
 const nasKeyFile = "/etc/trade-show-app/nas-key";
 
 /** What the finders are tried with. */
@@ -29,13 +30,21 @@ describe("secrets", function () {
   let logged: number;
 
   before(async () => {
-    deployment = await Deployment.create(vmid, { settings: nasFacts });
+    deployment = await Deployment.create(vmid, { settings: (lab) => ({ ...nasFacts(lab), drillFrom: "s3" }) });
     sampler = await ProcessList.watch();
     logged = fs.statSync(sshdLog()).size;
     await deployment.stack.up({ diff: true, onOutput: listen });
-    secrets = [await bucketSecret(), ownSecret, passphrase, ...privateKeyLines(), ...nasKeyLines()];
+    secrets = [
+      await bucketSecret(),
+      await readerSecret(),
+      ownSecret,
+      passphrase,
+      ...privateKeyLines(),
+      ...nasKeyLines(),
+    ];
     assert.ok(secrets.every((secret) => secret.length >= 20));
     await deployment.type(`pct exec ${vmid} -- systemctl start trade-show-db-backup.service`);
+    await deployment.type(`pct exec ${vmid} -- systemctl start trade-show-db-drill.service`);
     await deployment.stack.preview({ diff: true, onOutput: listen });
     await deployment.stack.refresh({ onOutput: listen });
   });
@@ -98,6 +107,7 @@ describe("secrets", function () {
   it("are in no file of the container that others may read, and each key in one file only", async () => {
     assert.deepEqual(await filesWith(secrets, ["-perm", "-o=r"]), []);
     assert.deepEqual(await filesWith([await bucketSecret()]), [secretsFile]);
+    assert.deepEqual(await filesWith([await readerSecret()]), [drillSecretsFile]);
     assert.deepEqual(await filesWith(nasKeyLines()), [nasKeyFile]);
     assert.deepEqual(await filesWith(privateKeyLines()), []);
     const oops = ["/srv/oops", "/run/oops", "/dev/shm/oops", "/var/tmp/oops"];
@@ -108,7 +118,7 @@ describe("secrets", function () {
   });
 
   it("are closed to every account but the job's", async () => {
-    for (const file of [secretsFile, nasKeyFile]) {
+    for (const file of [secretsFile, drillSecretsFile, nasKeyFile]) {
       for (const user of ["nobody", "postgres"]) {
         const { code, stderr } = await deployment.lab.exec(vmid, ["cat", file], { user });
         assert.equal(code, 1);
@@ -127,6 +137,8 @@ describe("secrets", function () {
   });
 
   it("that are a user's own settings stay secret when they replace the declared ones", async () => {
+    await deployment.stack.setConfig("drillFrom", "local"); // from S3, a reader's key would have to come along
+    await deployment.stack.up({ diff: true, onOutput: listen });
     said = "";
     const former = await bucketSecret();
     await deployment.stack.setConfig("s3AccessKeyId", "AKIAOWNKEY");
@@ -162,9 +174,17 @@ describe("secrets", function () {
     );
   }
 
-  async function bucketSecret(): Promise<string> {
-    const text = await deployment.run(["cat", secretsFile]);
-    return /^S3_SECRET_ACCESS_KEY='(.+)'$/m.exec(text)?.[1] ?? assert.fail("no secret key");
+  function bucketSecret(): Promise<string> {
+    return secretIn(secretsFile);
+  }
+
+  function readerSecret(): Promise<string> {
+    return secretIn(drillSecretsFile);
+  }
+
+  async function secretIn(file: string): Promise<string> {
+    const text = await deployment.run(["cat", file]);
+    return /^S3_(?:READER_)?SECRET_ACCESS_KEY='(.+)'$/m.exec(text)?.[1] ?? assert.fail("no secret key");
   }
 
   function privateKeyLines(): string[] {

@@ -66,6 +66,20 @@ The dump would be complete. The role can do nothing but read.
     });
   }
 
+  it("exits with 4 for a database that is not there, and says the rest of the others", async () => {
+    const missing = new Site(cluster, ["nowhere", "shop"]);
+    const { code, stdout } = await missing.run("backup.sh", ["--audit"]);
+    assert.equal(code, 4, stdout);
+    assert.match(
+      stdout,
+      new RegExp(
+        `^Role ${cluster.role}\n[^]*\n\nDatabase 'nowhere'\n {2}CANNOT DUMP: .* "nowhere" does not exist\n` +
+          `\nDatabase 'shop'\n {2}reads: 2 of 2 tables,[^]*\nThe dump would be INCOMPLETE, or fail\\. The role can do nothing but read\\.\n$`,
+      ),
+    );
+    missing.remove();
+  });
+
   const excess: [string, string, string, RegExp][] = [
     ["write to a table", "grant insert on plain to ROLE", "", /it may write to .*: public\.plain$/m],
     ["write to a column", "grant update (id) on s.t to public", "", /it may write to .*: s\.t$/m],

@@ -1,10 +1,11 @@
 import * as assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import * as fs from "node:fs";
+import * as os from "node:os";
 import * as path from "node:path";
 import { Cluster, start, until } from "./cluster";
 import { S3Server, secretKey } from "./s3Server";
-import { Site } from "./site";
+import { scripts, Site } from "./site";
 
 describe("backup.sh", function () {
   this.timeout(60_000);
@@ -62,6 +63,7 @@ describe("backup.sh", function () {
   describe("a good night", () => {
     it("leaves a dump and a manifest that tells the truth about it", async () => {
       site = new Site(cluster, ["shop"]);
+      const began = Date.now();
       const night = await site.run("backup.sh");
       assert.equal(night.code, 0, night.stderr);
       const [dump = ""] = site.dumpFiles;
@@ -69,17 +71,49 @@ describe("backup.sh", function () {
       assert.deepEqual(site.files, [dump, `${dump}.json`]);
       const manifest = site.manifest(dump);
       const stat = fs.statSync(path.join(site.dumps, dump));
-      assert.equal(manifest.sha256, site.sha256(dump));
-      assert.equal(manifest.size, stat.size);
-      assert.equal(manifest.file, dump);
-      assert.equal(manifest.database, "shop");
-      assert.deepEqual(manifest.tables, { "public.events": 20, "public.expenses": 3000 });
+      const { started, ended, snapshot, structure, database_size: bytes, ...rest } = manifest;
+      assert.ok(Math.abs(bytes - Number(cluster.sql("postgres", "select pg_database_size('shop')"))) < 1_000_000);
+      const version = (program: string): string => execFileSync(program, ["--version"], { encoding: "utf8" }).trim();
+      assert.deepEqual(rest, {
+        ...{ format: 1, database: "shop", owner: "app", encoding: "UTF8", collate: "C.UTF-8", ctype: "C.UTF-8" },
+        application: { role: "app", login: false, tables: 2, reads: "public.events" },
+        ...{ role: cluster.role, machine: os.hostname(), compression: "gzip", file: dump, label: null },
+        server_version: cluster.sql("shop", "show server_version"),
+        client_version: version("pg_dump"),
+        ...{ size: stat.size, sha256: site.sha256(dump), warnings: [] },
+        ...{ counted: "all", tables: { "public.events": 20, "public.expenses": 3000 } },
+        ...{ extension_tables: {}, newest: [], checksums: {}, orphans: {} },
+      });
+      const times = [started, ended].map((time) => {
+        assert.match(time, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+        return Date.parse(time);
+      });
+      const order = [began, ...times, Date.now()];
+      assert.deepEqual(
+        order,
+        [...order].sort((a, b) => a - b),
+        "began, then ended, while the night ran",
+      );
+      assert.match(snapshot, /^[0-9A-F]{8}-[0-9A-F]{8}-1$/);
+      assert.deepEqual(structure["table"], { "public.events": "there", "public.expenses": "there" });
       assert.equal((stat.mode & 0o777).toString(8), "640");
       assert.equal(
         execFileSync("stat", ["-c", "%U:%G", path.join(site.dumps, dump)], { encoding: "utf8" }).trim(),
         `${cluster.role}:postgres`,
       );
       assert.deepEqual(fs.readdirSync(site.state), ["lock"]);
+    });
+
+    it("tells what pg_dump warned of, in the manifest and in the journal", async () => {
+      site = new Site(cluster, ["shop"]);
+      site.shadow(
+        "pg_dump",
+        `if [[ "$*" == *--snapshot* ]]; then echo "pg_dump: warning: something is odd" >&2; fi; exec /usr/bin/pg_dump "$@"`,
+      );
+      const night = await site.run("backup.sh");
+      assert.equal(night.code, 0, night.stderr);
+      assert.deepEqual(site.manifest(site.dumpFiles[0] ?? "").warnings, ["pg_dump: warning: something is odd"]);
+      assert.match(night.stderr, /^shop: warning: pg_dump: warning: something is odd$/m);
     });
 
     it("counts the rows of the dump's own moment while the database is written to", async () => {
@@ -189,6 +223,24 @@ describe("backup.sh", function () {
       assert.equal(night.code, 1);
       assert.match(night.stderr, /shop: error: what is on disk is not what pg_dump wrote: SHA-256 \w+, must be \w+/);
       assert.deepEqual(site.files, []);
+    });
+
+    it("is read back from the disk piece by piece while it grows, all of it once", () => {
+      site = new Site(cluster, ["shop"]);
+      const file = path.join(site.root, "growing");
+      const program = `set -Eeuo pipefail
+        for part in log content growing dump; do . '${scripts}/lib/'$part.sh; done
+        READ_STEP=100000; cd '${site.root}'; : >growing; mkdir gate; open_gate gate
+        settle_on_disk() { stat -c %s growing >>settled; }
+        print_stored growing >stored & reader=$!
+        while (($(stat -c %s growing) < 3000000)); do head -c 7777 /dev/urandom >>growing; done
+        close_gate; wait "$reader"`;
+      execFileSync("bash", ["-c", program]);
+      const content = fs.readFileSync(file);
+      assert.ok(content.equals(fs.readFileSync(path.join(site.root, "stored"))));
+      const pieces = fs.readFileSync(path.join(site.root, "settled"), "utf8").trim().split("\n").map(Number);
+      assert.ok(pieces.length > 1, "more than one piece");
+      assert.equal(pieces.at(-1), content.length);
     });
 
     it("an unreadable table is named", async () => {

@@ -1,4 +1,5 @@
-import { execFileSync, spawn } from "node:child_process";
+import * as assert from "node:assert/strict";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import * as fs from "node:fs";
 import * as os from "node:os";
 import * as path from "node:path";
@@ -140,10 +141,21 @@ export class Cluster {
     this.asPostgres(`${this.binaries}/pg_ctl`, ["-D", this.data, "-m", "fast", "-w", "-l", log, "restart"]);
   }
 
-  stop(): void {
+  /** Stops the server; `restart` starts it again. */
+  halt(): void {
     this.asPostgres(`${this.binaries}/pg_ctl`, ["-D", this.data, "-m", "immediate", "-w", "stop"]);
-    execFileSync("userdel", [this.role]);
+  }
+
+  /** Fails if a test left something running, and ends it, so that it does not fail the tests after it, too. */
+  stop(): void {
+    this.halt();
+    const left = spawnSync("pgrep", ["--list-full", "--runstates", "DIRST", "--uid", this.role], {
+      encoding: "utf8",
+    }).stdout;
+    if (left !== "") spawnSync("pkill", ["-KILL", "--uid", this.role]);
+    execFileSync("userdel", ["--force", this.role], { stdio: "ignore" }); // what is killed may not be gone yet
     fs.rmSync(this.directory, { recursive: true, force: true });
+    assert.equal(left, "", "left running");
   }
 }
 

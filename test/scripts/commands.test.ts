@@ -4,7 +4,7 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import { Cluster, start, until } from "./cluster";
 import { S3Server } from "./s3Server";
-import { scripts, Site } from "./site";
+import { flipBit, scripts, Site } from "./site";
 
 describe("backup.sh as people run it", function () {
   this.timeout(60_000);
@@ -152,7 +152,7 @@ describe("backup.sh as people run it", function () {
     });
 
     const damages: [string, (file: string) => void, RegExp][] = [
-      ["a flipped bit", (file) => flip(file), /is damaged: its SHA-256 is/],
+      ["a flipped bit", flipBit, /is damaged: its SHA-256 is/],
       ["truncation", (file) => fs.truncateSync(file, 900), /does not fit its manifest: it has 900 bytes/],
       ["a missing manifest", (file) => fs.rmSync(`${file}.json`), /has no manifest/],
       [
@@ -178,13 +178,6 @@ describe("backup.sh as people run it", function () {
       });
     }
   });
-
-  const flip = (file: string): void => {
-    const bytes = fs.readFileSync(file);
-    const middle = bytes.length >> 1;
-    bytes[middle] = (bytes[middle] ?? 0) ^ 1;
-    fs.writeFileSync(file, bytes);
-  };
 
   describe("--dry-run", () => {
     it("prints what would be done and writes nothing", async () => {

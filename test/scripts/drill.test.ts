@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { Cluster, findProcesses, until } from "./cluster";
-import { Site, type Settings } from "./site";
+import { flipBit, Site, type Settings } from "./site";
 
 interface Report {
   readonly ok: boolean;
@@ -22,10 +22,11 @@ interface Report {
     readonly facts?: Readonly<Record<string, { good: number; of: number }>>;
     readonly differences?: readonly { readonly fact: string; readonly table?: string }[];
   }[];
+  readonly kept: { readonly of: number; readonly damaged: readonly string[] } | null;
 }
 
 describe("drill.sh", function () {
-  this.timeout(60_000);
+  this.timeout(180_000);
   let cluster: Cluster;
   let site: Site;
 
@@ -81,7 +82,7 @@ describe("drill.sh", function () {
     const data = path.join(cluster.directory, "data");
     const list = execFileSync(
       "find",
-      [data, "-maxdepth", "2", "-not", "-name", "pg_internal.init", "-printf", "%P %u %m\n"],
+      [data, "-maxdepth", "2", "-not", "-regex", ".*/pg_internal.init\\|.*_\\(vm\\|fsm\\)", "-printf", "%P %u %m\n"],
       { encoding: "utf8" },
     );
     return [
@@ -102,6 +103,7 @@ describe("drill.sh", function () {
     const before = production();
     const drill = await site.run("drill.sh", ["--json"]);
     assert.equal(drill.code, 0, drill.stderr);
+    assert.match(drill.stderr, /^shop: role 'app' read as set session authorization, .*, and read public\.events$/m);
     assert.equal(production(), before);
     assertNothingLeft();
 
@@ -127,7 +129,7 @@ describe("drill.sh", function () {
       checksums: { good: 0, of: 0 },
     });
     assert.deepEqual(shop.differences, []);
-    assert.deepEqual(Object.keys(shop.took), ["fetch", "server", "roles", "restore", "analyze", "verify"]);
+    assert.deepEqual(Object.keys(shop.took), ["fetch", "server", "roles", "restore", "verify", "application"]);
     const parts = Object.values(shop.took).reduce((sum, seconds) => sum + seconds, 0);
     assert.ok(shop.seconds > 0 && shop.seconds >= parts - 0.5, JSON.stringify(shop));
     const both = found.databases.reduce((sum, d) => sum + d.seconds, 0);
@@ -137,22 +139,46 @@ describe("drill.sh", function () {
     assert.equal(last.code, 0, last.stderr);
     assert.match(
       last.stdout,
-      /^Drill of .*: every database was restored and proved\n\nit's other: restored and proved in [\d.]+ s\n/,
+      /^Drill of .*: every database was restored and proved\n3 dump\(s\) kept here are whole\n\nit's other: restored and proved in [\d.]+ s\n/,
     );
     assert.match(last.stdout, /^ {2}proved {9}tables 2 of 2, newest 0 of 0, foreign_keys 1 of 1/m);
+  });
+
+  it("is done, like the night, with thousands of tables and large objects, for which a server as it comes has not enough locks", async () => {
+    cluster.createDatabase(
+      "wide",
+      "create table t0 (id int primary key, a int unique, b int unique, name text unique)",
+    );
+    for (const first of [1, 1001, 2001]) {
+      const create = `execute format('create table t%s (like t0 including all)', i)`;
+      cluster.sql(
+        "wide",
+        `set role app; do $$ begin for i in ${first}..${first + 999} loop ${create}; end loop; end $$`,
+      );
+    }
+    cluster.sql("wide", `set role "${cluster.role}"; select count(lo_create(0)) from generate_series(1, 500)`);
+    await prepare(["wide"]);
+    const drill = await site.run("drill.sh");
+    assert.equal(drill.code, 0, drill.stderr);
+    assert.deepEqual(report().databases[0]?.facts?.tables, { good: 3001, of: 3001 });
+
+    cluster.sql("wide", "delete from t1; insert into t1 values (2)");
+    const into = await site.run("restore.sh", ["latest", "--database", "wide", "--into", "wide", "--yes"]);
+    assert.match(into.stderr, /this takes up to 43\d{3} locks, and the server is sure to have \d+: should it fail/);
+    assert.equal(into.code, 1, "if this succeeds now, the warning has lost its reason");
+    assert.match(into.stderr, /out of shared memory[^]*pg_restore failed: database 'wide' is as it was before/);
+    assert.equal(cluster.sql("wide", "select id from t1"), "2");
+    cluster.sql("postgres", "drop database wide");
   });
 
   it("fails for a damaged dump, says why, and still drills the other database", async () => {
     await prepare(["shop", "it's other"]);
     const dump = site.dumpFiles.find((file) => file.startsWith("shop_")) ?? "";
-    const file = path.join(site.dumps, dump);
-    const bytes = fs.readFileSync(file);
-    bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] ?? 0) ^ 1;
-    fs.writeFileSync(file, bytes);
+    flipBit(path.join(site.dumps, dump));
     const drill = await site.run("drill.sh");
     assert.equal(drill.code, 1, drill.stderr);
     assert.match(drill.stderr, /shop: error: .* is damaged: its SHA-256 is/);
-    assert.match(drill.stderr, /the drill failed for: 'shop'\. Report: \//);
+    assert.match(drill.stderr, /the drill failed for: 'shop' and dumps kept here\. Report: \//);
     const [other, shop] = report().databases;
     assert.equal(report().ok, false);
     assert.equal(other?.ok, true);
@@ -161,6 +187,57 @@ describe("drill.sh", function () {
     const last = await site.run("drill.sh", ["--report"]);
     assert.equal(last.code, 1);
     assert.match(last.stdout, /^shop: FAILED after [\d.]+ s: .* is damaged/m);
+  });
+
+  it("finds what became of older dumps: a bit lost, cut short, not to be read; of globals and labelled ones too", async () => {
+    await prepare(["shop"]);
+    for (const more of [["--now", "--label", "mine"], [], []]) {
+      const night = await site.run("backup.sh", more);
+      assert.equal(night.code, 0, night.stderr);
+    }
+    const [flipped = "", short = "", whole = ""] = site.dumpFiles.filter((name) => name.startsWith("shop_"));
+    const labelled = site.dumpFiles.find((name) => name.startsWith("manual_")) ?? "";
+    const [globals = ""] = site.globals.filter((name) => !name.startsWith("manual_"));
+    for (const name of [flipped, globals]) flipBit(path.join(site.dumps, name));
+    fs.truncateSync(path.join(site.dumps, short), 100);
+    fs.chownSync(path.join(site.dumps, labelled), 0, 0);
+    fs.chmodSync(path.join(site.dumps, labelled), 0o600);
+    const drill = await site.run("drill.sh");
+    assert.equal(drill.code, 1, drill.stderr);
+    assert.deepEqual([report().ok, report().databases[0]?.ok], [false, true], drill.stderr);
+    const damaged = [globals, labelled, flipped, short];
+    assert.deepEqual(report().kept, { of: 8, damaged });
+    const told = (name: string): string => {
+      const file = path.join(site.dumps, name);
+      const line = drill.stderr.split("\n").find((each) => each.startsWith(`error: ${file} `)) ?? "";
+      return line.replace(/[0-9a-f]{64}/g, "<hash>").replaceAll(file, "FILE");
+    };
+    const advice = "put the right one there, or remove both: rm -r FILE FILE.json";
+    const lost = `error: FILE is damaged: its SHA-256 is <hash>, its manifest says <hash>: ${advice}`;
+    assert.deepEqual([told(flipped), told(globals), told(whole)], [lost, lost, ""]);
+    assert.equal(
+      told(short),
+      `error: FILE is damaged, or its manifest is: that speaks of another file, or of another size: ${advice}`,
+    );
+    assert.match(told(labelled), /^error: FILE cannot be read: .*Permission denied/);
+    assert.match(drill.stderr, /the drill failed for: dumps kept here\. Report: \//);
+    const last = await site.run("drill.sh", ["--report"]);
+    assert.ok(last.stdout.includes(`4 of 8 dump(s) kept here DAMAGED: ${damaged.join(", ")}\n`), last.stdout);
+    assert.equal(last.code, 1);
+    assertNothingLeft();
+  });
+
+  it("fails for a newest dump that does not fit its manifest, and proves no older one in its place", async () => {
+    await prepare(["shop"]);
+    const again = await site.run("backup.sh");
+    assert.equal(again.code, 0, again.stderr);
+    const newest = path.join(site.dumps, site.dumpFiles.at(-1) ?? "");
+    fs.truncateSync(newest, 100);
+    const drill = await site.run("drill.sh");
+    assert.equal(drill.code, 1, drill.stderr);
+    assert.ok(drill.stderr.includes(`${newest} has no manifest that fits. No older one is proved in its place`));
+    assert.equal(report().databases[0]?.ok, false);
+    assertNothingLeft();
   });
 
   it("fails if what was restored is not what the manifest says", async () => {
@@ -191,7 +268,7 @@ describe("drill.sh", function () {
       /shop: error: not enough space in .*\/drill: the drill takes up to 1\.3PB and leaves .* free for others/,
     );
     assert.match(report().databases[0]?.error ?? "", /^not enough space/);
-    fs.rmSync(path.join(site.dumps, `${dump}.json`));
+    for (const file of [dump, `${dump}.json`]) fs.rmSync(path.join(site.dumps, file));
     const none = await site.run("drill.sh");
     assert.equal(none.code, 1);
     assert.match(none.stderr, /no verified dump of database 'shop'/);
@@ -207,12 +284,17 @@ describe("drill.sh", function () {
     assert.equal(report().databases[0]?.roles, null);
   });
 
-  /** Starts a drill whose restore waits in a lock until it is killed. */
+  /** Starts a drill that waits in the scratch server, once all is restored, until it is killed. */
   const startStuck = async (): Promise<{ pid: number; outcome: Promise<{ code: number | null; stderr: string }> }> => {
-    const programs = `/usr/lib/postgresql/${execFileSync("ls", ["/usr/lib/postgresql"], { encoding: "utf8" }).trim().split("\n").at(-1)}/bin`;
-    site.shadow("vacuumdb", `exec ${programs}/psql -XqAt -d shop -c 'select pg_sleep(600)'`);
+    const reached = path.join(site.state, "reached");
+    site.shadow(
+      "jq",
+      `if [[ "$*" == *"--arg name restore "* ]]; then : >${reached}; exec psql -XqAt -d shop -c 'select pg_sleep(600)' >/dev/null 2>&1; fi
+      exec /usr/bin/jq "$@"`,
+    );
     const running = site.start("drill.sh");
-    await until("the drill is in the middle", () => site.processes("psql").length > 0);
+    await until("the drill is in the middle", () => fs.existsSync(reached) && site.processes("psql").length > 0);
+    fs.rmSync(reached);
     return running;
   };
 
@@ -237,7 +319,7 @@ describe("drill.sh", function () {
       }
       await running.outcome;
       assert.equal(fs.existsSync(path.join(site.state, "drill/scratch")), true, "it had no chance to clean up");
-      fs.rmSync(path.join(site.programs, "vacuumdb"));
+      fs.rmSync(path.join(site.programs, "jq"));
       const next = await site.run("drill.sh", all ? [] : ["--clean-up"]);
       assert.equal(next.code, 0, next.stderr);
       assert.match(next.stderr, /warning: removed .*\/drill\/scratch, left by a drill that was cut off/);
@@ -249,6 +331,76 @@ describe("drill.sh", function () {
       if (!all) assert.match(report().error ?? "", /^cut off/);
     }
     assert.equal(report().ok, true);
+  });
+
+  it("cleans up after kill -9 also while its server is made, and while it proves", async () => {
+    await prepare(["shop"]);
+    const ended = (part: string): boolean => {
+      const work = path.join(site.state, "drill.work");
+      const files = fs.existsSync(work) ? fs.readdirSync(work).map((name) => path.join(work, name, "seconds")) : [];
+      return files.some((file) => fs.existsSync(file) && fs.readFileSync(file, "utf8").includes(`"${part}"`));
+    };
+    const moments = {
+      "the server is made": () => site.processes("initdb").length > 0,
+      "rows are counted": () => ended("restore") && !ended("verify"),
+    };
+    for (const [moment, reached] of Object.entries(moments)) {
+      const running = site.start("drill.sh");
+      await until(moment, reached);
+      await site.kill();
+      await running.outcome;
+      assert.ok(fs.existsSync(path.join(site.state, "drill/scratch")), moment);
+      const next = await site.run("drill.sh");
+      assert.equal(next.code, 0, next.stderr);
+      assert.match(next.stderr, /warning: removed .*\/drill\/scratch, left by a drill that was cut off/);
+      assertNothingLeft();
+    }
+  });
+
+  it("reads as the application's role with its memberships, and fails where that cannot read what it could", async () => {
+    cluster.sql("postgres", "create role owns; create role gone superuser");
+    cluster.sql("postgres", "set role gone; grant owns to app"); // pg_dumpall then names no grantor
+    cluster.sql("postgres", "drop role gone");
+    cluster.createDatabase("held", "create table t (id int); insert into t values (1)");
+    cluster.sql("held", "alter table t owner to owns");
+    await prepare(["held"]);
+    assert.deepEqual(site.manifest(site.dumpFiles[0] ?? "").application, {
+      ...{ role: "app", login: false, tables: 1, reads: "public.t" },
+    });
+    const [globals = ""] = site.globals;
+    const file = path.join(site.dumps, globals);
+    const text = fs.readFileSync(file, "utf8");
+    const without = text.replace("GRANT owns TO app;\n", "");
+    assert.ok(without.length < text.length, text);
+    const drill = await site.run("drill.sh");
+    assert.equal(drill.code, 0, drill.stderr);
+    assert.match(drill.stderr, /held: role 'app' read as set session authorization, .*, and read public\.t$/m);
+
+    fs.writeFileSync(file, without);
+    const manifest = { ...site.manifest(globals), size: without.length, sha256: site.sha256(globals) };
+    fs.writeFileSync(`${file}.json`, JSON.stringify(manifest));
+    const other = await site.run("drill.sh");
+    cluster.sql("postgres", "drop database held");
+    cluster.sql("postgres", "drop role owns");
+    assert.equal(other.code, 1, other.stderr);
+    assert.match(
+      report().databases[0]?.error ?? "",
+      /^restored, but role 'app', whose database 'held' is, may read no table of it/,
+    );
+    assertNothingLeft();
+  });
+
+  it("only warns where the application's role could read nothing in the source either", async () => {
+    cluster.createDatabase("walled", "create table t (id int); revoke all on t from app");
+    cluster.sql("walled", `grant select on t to ${cluster.role}`);
+    await prepare(["walled"]);
+    const drill = await site.run("drill.sh");
+    cluster.sql("postgres", "drop database walled");
+    assert.equal(drill.code, 0, drill.stderr);
+    assert.match(
+      drill.stderr,
+      /walled: warning: role 'app', whose .*, may read no table of it; nor could it in the source, by the manifest$/m,
+    );
   });
 
   it("never stops a process that has the number of a scratch server that is gone", async () => {

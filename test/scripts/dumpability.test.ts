@@ -87,6 +87,12 @@ describe("dumpability, each night", function () {
        create user mapping for app server elsewhere options (password 'hush')`,
       /^foreign servers whose user mappings .*: elsewhere$/,
     ],
+    [
+      "a foreign table",
+      `create foreign data wrapper dummy; create server elsewhere foreign data wrapper dummy;
+       create foreign table far (id int) server elsewhere`,
+      /^foreign tables are dumped without rows, .*: public\.far$/,
+    ],
   ];
   for (const [what, sql, message, after] of leftOut) {
     it(`${what} is a warning in journal and manifest, and the night is good`, async () => {
@@ -110,10 +116,13 @@ describe("dumpability, each night", function () {
     cluster.sql(
       "shop",
       `create table kept (id int); create table dropped (id int); insert into dropped values (1);
+      insert into kept select generate_series(1, 5);
       alter extension plpgsql add table kept; alter extension plpgsql add table dropped;
-      update pg_extension set extconfig = array['kept'::regclass::oid], extcondition = array[''] where extname = 'plpgsql'`,
+      update pg_extension set extconfig = array['kept'::regclass::oid], extcondition = array['where id > 2']
+        where extname = 'plpgsql'`,
     );
     const [night] = await bothEnd(0);
+    assert.deepEqual(site.manifest(site.dumpFiles.at(-1) ?? "").extension_tables, { "public.kept": 3 });
     assert.match(night.stderr, /warning: tables of extensions hold rows that are left out, .*: public\.dropped$/m);
     cluster.sql("shop", "alter table kept enable row level security");
     const bad = await site.run("backup.sh");

@@ -16,6 +16,7 @@ describe("copies to a NAS", function () {
   before(() => {
     cluster = new Cluster();
     cluster.createDatabase("shop", "create table t (id int primary key); insert into t select generate_series(1, 30)");
+    cluster.createDatabase("medium", "create table t as select md5(random()::text) from generate_series(1, 3000)");
     cluster.createDatabase(
       "large",
       `create table blobs as select i, string_agg(md5(random()::text), '') as text
@@ -57,6 +58,17 @@ describe("copies to a NAS", function () {
       assert.deepEqual(rest, manifest);
       assert.deepEqual(off_host, { file: dump, size: manifest.size, sha256: manifest.sha256 });
     }
+  }
+
+  /** Makes a dump, its copy and its entry as old as that. */
+  function age(dump: string, days: number): string {
+    const old = site.age(dump, days);
+    const entry = (name: string): string => path.join(site.state, "off-host", "nas", `${name}.json`);
+    for (const suffix of ["", ".json"]) fs.renameSync(nas.file(dump + suffix), nas.file(old + suffix));
+    fs.writeFileSync(entry(old), fs.readFileSync(entry(dump), "utf8").replaceAll(dump, old));
+    execFileSync("chown", [cluster.role, entry(old)]);
+    fs.rmSync(entry(dump));
+    return old;
   }
 
   /** Starts a night on the large database and halts its pg_dump once part of the dump is on the NAS. */
@@ -129,23 +141,52 @@ describe("copies to a NAS", function () {
     assertAllThere();
   });
 
-  it("whose NAS hangs, and yet says that it is there, are given up in time; the next night makes them good", async () => {
-    makeSite(["large"], { NAS_STALL_SECONDS: "2" });
-    site.shadow("rsync", `exec /usr/bin/rsync --bwlimit=1000 "$@"`); // so that there is a middle
-    const night = site.start("backup.sh");
-    const [writer] = await until("the NAS writes", () => nas.writers.length > 0 && nas.writers);
-    process.kill(writer ?? 0, "SIGSTOP"); // as if its disk hung
-    const outcome = await night.outcome;
-    process.kill(writer ?? 0, "SIGKILL");
-    assert.equal(outcome.code, 1);
-    assert.match(outcome.stderr, /off-host copy to rsync:\S+: no answer in time \(2 s\)/);
-    assert.match(outcome.stderr, /missing off-host: rsync:\S+large_\w+\.dump: the next night makes it good/);
-    assert.equal(site.dumpFiles.length, 1);
-    await until("nothing of it runs on", () => site.processes().length === 0);
-    site.shadow("rsync", 'exec /usr/bin/rsync "$@"');
+  it("of a dump that is whole before its copy has begun are made as well", async () => {
+    makeSite(["shop"]);
+    const partials = `${site.dumps}/.shop_*.dump.partial`;
+    site.shadow(
+      "jq",
+      `if [[ "$*" == *'"sending"'* ]]; then while compgen -G '${partials}' >/dev/null; do sleep 0.05; done; fi
+      exec /usr/bin/jq "$@"`,
+    );
     await goodNight();
     assertAllThere();
   });
+
+  const hangs: [string, string, () => void][] = [
+    ["in the middle", "large", () => site.shadow("rsync", `exec /usr/bin/rsync --bwlimit=1000 "$@"`)],
+    [
+      "once it was sent everything",
+      "medium",
+      () => {
+        const slowly = "while (sysread STDIN, $_, 2000) { syswrite STDOUT, $_; select undef, undef, undef, .1 }";
+        site.shadow("ssh", `exec /usr/bin/ssh "$@" < <(/usr/bin/perl -e '${slowly}')`);
+      },
+    ],
+  ];
+  for (const [when, database, slow] of hangs) {
+    it(`whose NAS hangs ${when}, and yet says that it is there, are given up in time; the next night makes them good`, async () => {
+      makeSite([database], { NAS_STALL_SECONDS: "5" });
+      slow(); // so that there is a middle
+      const night = site.start("backup.sh");
+      const arrives = () => nas.copies.some((name) => name.endsWith(".dump")) && nas.writers[0];
+      const writer = await until("the dump arrives", arrives);
+      process.kill(writer, "SIGSTOP"); // as if its disk hung
+      const outcome = await night.outcome;
+      process.kill(writer, "SIGKILL");
+      assert.equal(outcome.code, 1);
+      assert.match(outcome.stderr, /off-host copy to rsync:\S+: no answer in time \(5 s\)/);
+      assert.match(
+        outcome.stderr,
+        /missing off-host: rsync:\S+(?:large|medium)_\w+\.dump: the next night makes it good/,
+      );
+      assert.equal(site.dumpFiles.length, 1);
+      await until("nothing of it runs on", () => site.processes().length === 0);
+      for (const name of ["rsync", "ssh"]) site.shadow(name, `exec /usr/bin/${name} "$@"`);
+      await goodNight();
+      assertAllThere();
+    });
+  }
 
   const unreachable: [
     string,
@@ -233,21 +274,44 @@ describe("copies to a NAS", function () {
     }
   });
 
+  it("that are encrypted here need room here: said beforehand, the dump is made, the next night makes it good", async () => {
+    const [, recipient = ""] =
+      /public key: (\S+)/.exec(execFileSync("age-keygen", { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] })) ??
+      [];
+    makeSite(["large"], { AGE_RECIPIENTS: [recipient] });
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=4m,mode=750", "tmpfs", site.state]);
+    try {
+      execFileSync("chown", [`${cluster.role}:${cluster.role}`, site.state]);
+      const night = await site.run("backup.sh");
+      assert.equal(night.code, 1, night.stderr);
+      const message =
+        /large: error: off-host copy: not enough space in \S+\/state to prepare large_\w+\.dump for the NAS: about [\d.]+MB \(\d+ bytes\) are needed, [\d.]+MB \(\d+ bytes\) are free/;
+      assert.match(night.stderr, message);
+      assert.ok(night.stderr.search(message) < night.stderr.indexOf("dumped and verified"));
+      assert.match(
+        night.stderr,
+        /error: missing off-host: rsync:\S+\/large_\w+\.dump\.age: the next night makes it good/,
+      );
+      assert.equal((await site.run("backup.sh", ["--check", site.dumpFiles[0] ?? ""])).code, 0);
+      assert.ok(!nas.copies.some((file) => file.startsWith("large_")), nas.copies.join(" "));
+    } finally {
+      execFileSync("umount", [site.state]);
+    }
+    await goodNight();
+    assert.ok(nas.copies.includes(`${site.dumpFiles[0]}.age`), nas.copies.join(" "));
+  });
+
   it("of which old ones go by NAS_RETENTION_DAYS: never the newest, labelled ones, nor on a failed night", async () => {
     makeSite(["shop"], { NAS_RETENTION_DAYS: "30", RETENTION_DAYS: "14" });
-    /** Makes a dump, its copy and its entry as old as that. */
-    const age = (dump: string, days: number): string => {
-      const old = site.age(dump, days);
-      const entry = (name: string): string => path.join(site.state, "off-host", "nas", `${name}.json`);
-      for (const suffix of ["", ".json"]) fs.renameSync(nas.file(dump + suffix), nas.file(old + suffix));
-      fs.writeFileSync(entry(old), fs.readFileSync(entry(dump), "utf8").replaceAll(dump, old));
-      execFileSync("chown", [cluster.role, entry(old)]);
-      fs.rmSync(entry(dump));
-      return old;
-    };
     const latest = (): string => site.dumpFiles.filter((file) => file.startsWith("shop_")).at(-1) ?? "";
     await goodNight();
     const ancient = age(latest(), 40);
+    site.shadow("pg_dumpall", "exit 1"); // the night of 'shop' is good, not that of the globals
+    const bad = await site.run("backup.sh");
+    fs.rmSync(path.join(site.programs, "pg_dumpall"));
+    assert.equal(bad.code, 1, bad.stderr);
+    assert.ok(nas.copies.includes(latest()) && latest() !== ancient);
+    assert.ok(nas.copies.includes(ancient) && site.files.includes(ancient), "nothing goes on a night that failed");
     await goodNight();
     const twenty = age(latest(), 20);
     assert.ok(!site.files.includes(ancient), "gone here after 14 days");
@@ -263,16 +327,24 @@ describe("copies to a NAS", function () {
     assert.ok(nas.copies.some((file) => /^manual_\w+/.test(file)));
   });
 
+  it("of dumps that are kept for longer here go all the same, once, and are said to be expired", async () => {
+    makeSite(["shop"], { NAS_RETENTION_DAYS: "3", RETENTION_DAYS: "14" });
+    await goodNight();
+    const old = age(site.dumpFiles[0] ?? "", 5);
+    assert.match(await goodNight(), new RegExp(`removed rsync:\\S+/${old}, older than 3 days`));
+    for (let night = 0; night < 2; night++) {
+      assert.ok(!nas.copies.includes(old) && site.files.includes(old));
+      const list = await site.run("backup.sh", ["--list"]);
+      assert.match(list.stdout, new RegExp(`yes +expired nas +${old}$`, "m"));
+      assert.ok(!(await goodNight()).includes(old), "neither copied nor removed again");
+    }
+  });
+
   it("a NAS that removes nothing (-no-del) is said to need NAS_RETENTION_DAYS 0", async () => {
     makeSite(["shop"], { NAS_RETENTION_DAYS: "1" });
     await goodNight();
     const [dump = ""] = site.dumpFiles;
-    const old = site.age(dump, 10);
-    const directory = path.join(site.state, "off-host", "nas");
-    const entry = fs.readFileSync(path.join(directory, `${dump}.json`), "utf8").replaceAll(dump, old);
-    fs.writeFileSync(path.join(directory, `${old}.json`), entry);
-    execFileSync("chown", [cluster.role, path.join(directory, `${old}.json`)]);
-    fs.rmSync(path.join(directory, `${dump}.json`));
+    const old = age(dump, 10);
     nas.admit("-no-del");
     const night = await site.run("backup.sh");
     assert.equal(night.code, 1);

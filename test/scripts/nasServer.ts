@@ -64,6 +64,14 @@ export class NasServer {
     });
   }
 
+  /** Lets a key in besides that can only read, as the runbook says; returns its file. */
+  admitReader(): string {
+    this.makeKey("reader");
+    const command = `restrict,command="/usr/bin/rrsync -no-lock -ro ${this.directory}"`;
+    fs.appendFileSync(path.join(this.root, "authorized_keys"), `${command} ${this.publicKey("reader")}\n`);
+    return path.join(this.root, "reader");
+  }
+
   admitNobody(): void {
     fs.writeFileSync(path.join(this.root, "authorized_keys"), "", { mode: 0o600 });
   }
@@ -118,10 +126,18 @@ export class NasServer {
     this.log = "";
   }
 
-  /** Ids of the rsync processes that write into the directory: not those that speak with the client. */
+  /** Ids of the rsync processes that work in the directory. */
+  get servers(): number[] {
+    return fs
+      .readdirSync("/proc")
+      .filter((pid) => /^\d+$/.test(pid) && this.serves(pid))
+      .map(Number);
+  }
+
+  /** Of those, the ones that write: not those that speak with the client. */
   get writers(): number[] {
-    const servers = fs.readdirSync("/proc").filter((pid) => /^\d+$/.test(pid) && this.serves(pid));
-    return servers.filter((pid) => servers.includes(parentOf(pid))).map(Number);
+    const { servers } = this;
+    return servers.filter((pid) => servers.includes(parentOf(pid)));
   }
 
   private serves(pid: string): boolean {
@@ -139,11 +155,11 @@ export class NasServer {
   }
 }
 
-function parentOf(pid: string): string {
+function parentOf(pid: number): number {
   try {
-    return /^PPid:\s*(\d+)$/m.exec(fs.readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? "";
+    return Number(/^PPid:\s*(\d+)$/m.exec(fs.readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
   } catch {
-    return "";
+    return NaN;
   }
 }
 

@@ -279,6 +279,30 @@ describe("copies to S3 while the dump is written", function () {
     assert.ok(first.every((each) => stored().includes(each)));
   });
 
+  it("copies that the bucket's lifecycle rule has removed are said to be expired, and are not put again", async () => {
+    await makeSite(["shop"], { S3_RETENTION_DAYS: "3" });
+    assert.equal((await site.run("backup.sh")).code, 0);
+    const [first = ""] = site.dumpFiles;
+    const entry = path.join(site.state, "off-host/s3", `${first}.json`);
+    /** Makes the copy look that many days old; returns what the next night's list says of it. */
+    const isListed = async (days: number): Promise<string> => {
+      const stamp = new Date(Date.now() - days * 86_400_000).toISOString().replace(/[-:]|\.\d+/g, "");
+      fs.writeFileSync(entry, fs.readFileSync(entry, "utf8").replace(/"copied": "[^"]+"/, `"copied": "${stamp}"`));
+      const night = await site.run("backup.sh");
+      assert.equal(night.code, 0, night.stderr);
+      const { stdout } = await site.run("backup.sh", ["--list"]);
+      return stdout.split("\n").find((line) => line.endsWith(`  ${first}`)) ?? stdout;
+    };
+    assert.match(await isListed(3.9), / yes +s3 /, "it counts whole days");
+    assert.match(await isListed(4.1), / yes +expired s3 /);
+    for (const gone of [first, `${first}.json`]) s3.objects.delete(key(gone));
+    assert.match(await isListed(4.1), / yes +expired s3 /);
+    assert.ok(!stored().includes(first));
+    for (const file of [first, `${first}.json`]) fs.rmSync(path.join(site.dumps, file));
+    assert.equal((await site.run("backup.sh")).code, 0);
+    assert.ok(!fs.existsSync(entry), "nobody asks for it any more");
+  });
+
   it("what may have got through before is put again; a server without If-None-Match does as well", async () => {
     await makeSite(["shop"]);
     s3.fault = { kind: "lose", match: /PUT \S+\.dump$/ };
@@ -293,12 +317,28 @@ describe("copies to S3 while the dump is written", function () {
     assert.deepEqual(stored(), site.files);
   });
 
-  it("10,000 parts hold 5 TiB, none larger than S3 takes", () => {
-    const program = `set -eu; . '${scripts}/lib/targets/s3.sh'; total=0
-      for ((n = 1; n <= 10000; n += 1000)); do total=$((total + 1000 * $(part_size "$n"))); done
-      echo "$total $(part_size 1) $(part_size 1000) $(part_size 1001) $(part_size 10000)"`;
-    const [total = 0, ...sizes] = execFileSync("bash", ["-c", program], { encoding: "utf8" }).split(" ").map(Number);
-    assert.ok(total >= 5 * 1024 ** 4, String(total));
-    assert.deepEqual(sizes, [8 * mebibyte, 8 * mebibyte, 16 * mebibyte, 4096 * mebibyte]);
+  it("a dump that is whole before its copy has begun is copied as well", async () => {
+    await makeSite(["shop"]);
+    const partials = `${site.dumps}/.shop_*.dump.partial`;
+    site.shadow(
+      "mkfifo",
+      `if [[ "$*" == */content* ]]; then while compgen -G '${partials}' >/dev/null; do sleep 0.05; done; fi
+      exec /usr/bin/mkfifo "$@"`,
+    );
+    const night = await site.run("backup.sh");
+    assert.equal(night.code, 0, night.stderr);
+    assert.deepEqual(stored(), site.files);
+  });
+
+  it("parts are as large as 10,000 of them must be to hold four times what is expected, none larger than S3 takes", () => {
+    const expected = [1, 2500 * 8 * mebibyte, 2500 * 8 * mebibyte + 1, 1024 ** 4, 5 * 1024 ** 4];
+    const program = `. '${scripts}/lib/targets/s3.sh'; for size in ${expected.join(" ")}; do choose_part_size "$size"; echo; done`;
+    const sizes = execFileSync("bash", ["-euc", program], { encoding: "utf8" }).trim().split("\n").map(Number);
+    assert.deepEqual(
+      sizes.map((size) => size / mebibyte),
+      [8, 8, 16, 512, 4096],
+    );
+    for (const [position, size] of sizes.entries())
+      assert.ok(size * 10_000 >= 4 * (expected[position] ?? 0), String(size));
   });
 });

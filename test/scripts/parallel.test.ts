@@ -144,6 +144,22 @@ describe("a dump made side by side (DUMP_JOBS)", function () {
     });
   }
 
+  it("goes off-host as well if it is whole before its copies have begun", async () => {
+    const settings = { S3_BUCKET: "bucket", S3_ENDPOINT: await s3.listen(), ...nas.settings };
+    makeSite(["shop"], settings);
+    const partials = `${site.dumps}/.shop_*.dump.partial`;
+    site.shadow(
+      "mktemp",
+      `if [[ "$*" == */s3.* || "$*" == */nas.* ]]; then while compgen -G '${partials}' >/dev/null; do sleep 0.05; done; fi
+      exec /usr/bin/mktemp "$@"`,
+    );
+    const night = await site.run("backup.sh");
+    assert.equal(night.code, 0, night.stderr);
+    const object = `${path.basename(dump())}.tar`;
+    assert.ok([...s3.objects.keys()].includes(`/bucket/ct2320/${object}`), [...s3.objects.keys()].join(" "));
+    assert.ok(nas.copies.includes(object), nas.copies.join(" "));
+  });
+
   it("with a bit flipped in one file, or without one, is refused before anything is touched", async () => {
     makeSite(["shop"]);
     assert.equal((await site.run("backup.sh")).code, 0);
@@ -201,6 +217,14 @@ describe("a dump made side by side (DUMP_JOBS)", function () {
       fs.readdirSync(site.dumps).filter((file) => file.endsWith(".partial")),
       [],
     );
+  });
+
+  it("is made where the settings say so, whatever the caller's environment says", async () => {
+    site = new Site(cluster, ["shop"]);
+    const env = { ...cluster.env, BACKUP_ENV: site.settingsFile, DUMP_JOBS: "2" };
+    const night = await start(path.join(scripts, "backup.sh"), [], env).outcome;
+    assert.equal(night.code, 0, night.stderr);
+    assert.ok(fs.statSync(dump()).isFile());
   });
 
   it("is let go by retention like a file", async () => {

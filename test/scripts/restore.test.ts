@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { Cluster } from "./cluster";
-import { Site } from "./site";
+import { flipBit, Site } from "./site";
 
 const schema = `
   create table events (id int primary key, name text);
@@ -59,6 +59,97 @@ describe("restore.sh", function () {
       );
       const against = await site.run("verify.sh", ["--database", "shop_new", "--against", "shop"]);
       assert.equal(against.code, 0, against.stderr);
+    });
+
+    describe("logs in as the application's role", () => {
+      /** A role that has an account here, whose database is `theirs`. */
+      let role: string;
+
+      before(async () => {
+        role = `${cluster.role}_app`;
+        execFileSync("useradd", ["--system", "--no-create-home", role]);
+        cluster.sql("postgres", `create role ${role} login; create role owns; grant owns to ${role}`);
+        cluster.sql("postgres", `create database theirs owner ${role}`);
+        cluster.sql("theirs", `create table t (id int); alter table t owner to ${role}; insert into t values (1)`);
+      });
+      after(() => {
+        cluster.sql("postgres", `drop database theirs`);
+        execFileSync("userdel", [role]);
+      });
+
+      /** What a restore of `theirs` under another name says of the application's role. */
+      const hear = async (): Promise<{ code: number | null; said: string }> => {
+        const other = new Site(cluster, ["theirs"]);
+        try {
+          const night = await other.run("backup.sh");
+          assert.equal(night.code, 0, night.stderr);
+          const { code, stderr } = await other.run("restore.sh", ["latest", "--database", "theirs", "--as", "copy"]);
+          return { code, said: stderr.split("\n").find((line) => line.includes("role '")) ?? stderr };
+        } finally {
+          other.remove();
+          cluster.sql("postgres", "drop database if exists copy");
+        }
+      };
+
+      it("from the account of its name", async () => {
+        assert.deepEqual(await hear(), { code: 0, said: `role '${role}' logged in (peer) and read public.t` });
+      });
+
+      it("or, where the server does not let that one in, says that it did not", async () => {
+        const hba = path.join(cluster.directory, "data/pg_hba.conf");
+        const content = fs.readFileSync(hba);
+        fs.writeFileSync(hba, `local all ${role} reject\n${String(content)}`);
+        cluster.sql("postgres", "select pg_reload_conf()");
+        const heard = await hear();
+        fs.writeFileSync(hba, content);
+        cluster.sql("postgres", "select pg_reload_conf()");
+        assert.deepEqual(heard, {
+          code: 0,
+          said: `role '${role}' read as set session authorization, because there is no peer login of that name, and read public.t`,
+        });
+      });
+
+      it("as a member of an owner that does not log in itself; and says so where nobody does", async () => {
+        cluster.sql("postgres", "alter database theirs owner to owns");
+        assert.deepEqual(await hear(), { code: 0, said: `role '${role}' logged in (peer) and read public.t` });
+        cluster.sql("postgres", `alter role ${role} nologin`);
+        cluster.sql("theirs", "alter table t owner to owns");
+        assert.deepEqual(await hear(), {
+          code: 0,
+          said: "role 'owns' read as set session authorization, because neither it nor a member of it may log in, and read public.t",
+        });
+        cluster.sql("postgres", `alter role ${role} login`);
+      });
+
+      it("or warns that it may read nothing, where it could not in the source either", async () => {
+        cluster.sql("theirs", `revoke all on t from owns; grant select on t to ${cluster.role}`);
+        assert.deepEqual(await hear(), {
+          code: 0,
+          said: `warning: role '${role}', whose database 'copy' is, may read no table of it; nor could it in the source, by the manifest`,
+        });
+      });
+    });
+
+    it("passes over a newest dump that is cut short, and says so; one that lost a bit stops it", async () => {
+      const older = site.age(dump, 1);
+      const night = await site.run("backup.sh");
+      assert.equal(night.code, 0, night.stderr);
+      const newest = site.dumpFiles.at(-1) ?? "";
+      flipBit(path.join(site.dumps, newest));
+      const stopped = await site.run("restore.sh", ["latest", "--database", "shop", "--new", "shop_older"]);
+      assert.equal(stopped.code, 1);
+      assert.match(stopped.stderr, new RegExp(`${newest} is damaged: its SHA-256 is`));
+      assert.equal(exists("shop_older"), false);
+      fs.truncateSync(path.join(site.dumps, newest), 100);
+      const outcome = await site.run("restore.sh", ["latest", "--database", "shop", "--new", "shop_older"]);
+      assert.equal(outcome.code, 0, outcome.stderr);
+      assert.ok(
+        outcome.stderr.includes(`warning: passed over: ${path.join(site.dumps, newest)} has no manifest that fits`),
+      );
+      assert.ok(outcome.stderr.includes(`restored and proved: 'shop_older' from ${path.join(site.dumps, older)}`));
+      cluster.asPostgres("dropdb", ["shop_older"]);
+      for (const file of [newest, `${newest}.json`]) fs.rmSync(path.join(site.dumps, file));
+      dump = older;
     });
 
     it("refuses a name that is taken", async () => {
@@ -173,16 +264,7 @@ describe("restore.sh", function () {
 
   describe("refuses before it touches anything", () => {
     const damages: [string, (file: string) => void, RegExp][] = [
-      [
-        "a flipped bit",
-        (file) => {
-          const bytes = fs.readFileSync(file);
-          const middle = bytes.length >> 1;
-          bytes[middle] = (bytes[middle] ?? 0) ^ 1;
-          fs.writeFileSync(file, bytes);
-        },
-        /is damaged: its SHA-256 is/,
-      ],
+      ["a flipped bit", flipBit, /is damaged: its SHA-256 is/],
       [
         "a truncated dump",
         (file) => fs.truncateSync(file, fs.statSync(file).size - 100),

@@ -120,6 +120,18 @@ describe("restore.sh that is killed", function () {
     assert.match(said, /half a safety dump of a run that was cut off, is removed/);
   });
 
+  it("while the safety dump is made, and the server with it: the database is opened once that is there again", async () => {
+    await killAt("pg_dump", "--snapshot", ...into);
+    cluster.halt();
+    const early = await site.run("restore.sh", ["--clean-up"]);
+    assert.equal(early.code, 1);
+    assert.match(early.stderr, /PostgreSQL cannot be asked whether '\S+' is in pg_database: psql: error: connection/);
+    const [where = ""] = fs.readFileSync(path.join(site.state, "restore.closed"), "utf8").split("\n");
+    assert.equal(where, "{", "the note is still there");
+    cluster.restart();
+    assert.match(await cleanUp(), /connections to 'shop' are allowed as before/);
+  });
+
   it("while pg_restore works: nothing changed, and the next run names the safety dump", async () => {
     await killAt("pg_restore", "--single-transaction", ...into);
     assert.equal(limit(), "0");
@@ -136,7 +148,6 @@ describe("restore.sh that is killed", function () {
     for (const [program, match] of [
       ["psql", "CREATE?DATABASE"],
       ["pg_restore", "--dbname"],
-      ["vacuumdb", "restoring"],
     ] as const) {
       await killAt(program, match, "--new", "fresh");
       const made = program === "psql" ? "postgres shop" : "postgres shop trade-show-db.restoring";
@@ -144,6 +155,25 @@ describe("restore.sh that is killed", function () {
       const said = await cleanUp();
       assert.equal(/database 'trade-show-db.restoring' is half restored/.test(said), program !== "psql");
     }
+  });
+
+  it("when it was whole and about to be proved: it keeps its name, and nothing is left to repair", async () => {
+    await killAt("psql", "ANALYZE", "--new", "fresh");
+    assert.equal(databases(), "fresh postgres shop");
+    assert.equal(cluster.sql("fresh", "select count(*) from events"), "2000");
+    cluster.asPostgres("dropdb", ["fresh"]);
+    assert.equal(await cleanUp(), "");
+  });
+
+  it("once all of the dump is in it, before it is proved: the next run opens it and says that it holds either", async () => {
+    await killAt("psql", "ANALYZE", ...into);
+    assert.deepEqual([limit(), rows()], ["0", "2000"]);
+    cluster.sql("shop", "delete from events where id > 1500"); // as cleanUp expects it
+    const said = await cleanUp();
+    assert.match(said, /connections to 'shop' are allowed as before/);
+    assert.match(said, /'shop' holds either all of that dump or all that it held before, never a mix/);
+    const [, safety = ""] = /what it held before is \S+\/(\S+) \(restore\.sh --file/.exec(said) ?? [];
+    assert.equal(site.manifest(safety).tables["public.events"], 1500);
   });
 
   it("a real restore after a cut-off one repairs first, then restores", async () => {
@@ -154,6 +184,41 @@ describe("restore.sh that is killed", function () {
     assert.equal(rows(), "2000");
     assert.equal(limit(), "-1");
     cluster.sql("shop", "delete from events where id > 1500");
+  });
+
+  it("by a failing safety dump: it says that nothing has changed", async () => {
+    site.shadow("pg_dump", `if [[ "$*" == *--snapshot* ]]; then exit 5; fi; exec /usr/bin/pg_dump "$@"`);
+    const outcome = await restore(...into).outcome;
+    fs.rmSync(path.join(site.programs, "pg_dump"));
+    assert.equal(outcome.code, 1, outcome.stderr);
+    assert.match(outcome.stderr, /\nerror: 'shop' is as it was: nothing of the dump is in it\n$/);
+    assert.equal(rows(), "1500");
+    await cleanUp();
+  });
+
+  it("by a proof that cannot be made: it says what holds, and how to get back", async () => {
+    site.shadow("psql", `if [[ -e ${site.root}/restored ]]; then exit 5; fi; exec /usr/bin/psql "$@"`);
+    site.shadow(
+      "pg_restore",
+      `if [[ "$*" == *--dbname* ]]; then /usr/bin/pg_restore "$@" && touch ${site.root}/restored; exit; fi; exec /usr/bin/pg_restore "$@"`,
+    );
+    fs.chmodSync(site.root, 0o777);
+    const outcome = await restore(...into).outcome;
+    for (const file of ["programs/psql", "programs/pg_restore", "restored"]) fs.rmSync(path.join(site.root, file));
+    fs.chmodSync(site.root, 0o755);
+    assert.equal(outcome.code, 1, outcome.stderr);
+    const safety = site.dumpFiles.filter((file) => file.startsWith("manual_before_restore_shop_")).at(-1);
+    assert.match(outcome.stderr, /connections to 'shop' are still refused: run restore\.sh --clean-up/);
+    assert.ok(
+      outcome.stderr.endsWith(
+        `error: 'shop' holds what is in ${path.join(site.dumps, dump)}, not proved. What was there before: ` +
+          `${path.join(site.dumps, safety ?? "")} (restore.sh --file ${safety} --into shop)\n`,
+      ),
+      outcome.stderr,
+    );
+    assert.equal(rows(), "2000");
+    cluster.sql("shop", "delete from events where id > 1500");
+    await cleanUp();
   });
 
   it("by SIGTERM: it stops at once, and everything is as it was", async () => {

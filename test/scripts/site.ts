@@ -14,6 +14,9 @@ export interface Manifest {
   readonly label: string | null;
   readonly size: number;
   readonly sha256: string;
+  /** As ISO 8601 has them, in UTC, to the millisecond. */
+  readonly started: string;
+  readonly ended: string;
   readonly snapshot: string;
   readonly server_version: string;
   readonly compression: string;
@@ -21,10 +24,28 @@ export interface Manifest {
   readonly database_size: number;
   readonly warnings: readonly string[];
   readonly tables: Readonly<Record<string, number>>;
+  /** Rows of tables that extensions registered for dumps, of those that a dump holds. */
+  readonly extension_tables: Readonly<Record<string, number>>;
+  /** The role that the application uses the database as, and a table that it may read. */
+  readonly application: {
+    readonly role: string;
+    readonly login: boolean;
+    readonly tables: number;
+    readonly reads: string | null;
+  } | null;
+  readonly structure: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 }
 
 /** Values of backup.env, by key. */
 export type Settings = Readonly<Record<string, string | readonly string[]>>;
+
+/** Flips a bit in the middle of a file, as a disk does that forgets. */
+export function flipBit(file: string): void {
+  const bytes = fs.readFileSync(file);
+  const middle = bytes.length >> 1;
+  bytes[middle] = (bytes[middle] ?? 0) ^ 1;
+  fs.writeFileSync(file, bytes);
+}
 
 const quote = (text: string): string => `'${text.replace(/'/g, "'\\''")}'`;
 
@@ -109,6 +130,11 @@ export class Site {
       }
     }
     return found.length;
+  }
+
+  /** Kills every such process, and those that they start meanwhile. */
+  async kill(): Promise<void> {
+    while (this.signal("SIGKILL") > 0) await new Promise((resolve) => setImmediate(resolve));
   }
 
   /** Names in the dump directory, hidden ones included, the globals of good nights left out. */

@@ -46,6 +46,7 @@ const encrypted = [
   "privateKey",
   "privateKeyPassword",
   "s3SecretAccessKey",
+  "s3ReaderSecretAccessKey",
   "nasPrivateKey",
   "notifyWebhook",
   "pingUrl",
@@ -123,9 +124,11 @@ describe("config", () => {
         drillCalendar: "Sun *-*-* 04:00:00 UTC",
         drillDirectory: undefined,
         drillMemory: "1G",
+        drillFrom: "local",
         newestRecords: [],
         s3Prefix: "ct2320/",
         s3Key: undefined,
+        s3ReaderKey: undefined,
         nas: undefined,
         ageRecipients: [],
         unreachableTarget: "local",
@@ -249,6 +252,54 @@ describe("config", () => {
     assert.deepEqual([first?.unreachableTarget, second?.unreachableTarget], ["local", "refuse"]);
     assert.equal(third?.nas, undefined, "an entry may do without");
     assert.deepEqual([first?.ageRecipients, third?.ageRecipients], [[], [RECIPIENT]]);
+  });
+
+  const s3 = { s3Bucket: "copies" };
+  const readerKey = { s3ReaderAccessKeyId: "AKIAREADER", s3ReaderSecretAccessKey: "reader-secret" };
+  const writerKey = { s3AccessKeyId: "AKIAWRITER", s3SecretAccessKey: "writer-secret" };
+
+  it("drills from off-host where that can be read, and from where it is told", () => {
+    const drillsFrom = (settings: Record<string, unknown>) => read(settings).containers.map((each) => each.drillFrom);
+    assert.deepEqual(drillsFrom(s3), ["local"], "the writer cannot read");
+    assert.deepEqual(drillsFrom({ ...s3, ...readerKey, ...nas }), ["s3"]);
+    assert.deepEqual(drillsFrom({ ...readerKey, ...nas }), ["nas"], "there is no bucket");
+    assert.deepEqual(drillsFrom({ ...s3, ...nas }), ["nas"]);
+    assert.deepEqual(drillsFrom({ ...nas, nasRetentionDays: 0 }), ["local"], "append-only");
+    assert.deepEqual(drillsFrom({ ...s3, ...readerKey, ...nas, ageRecipients: [RECIPIENT] }), ["local"]);
+    assert.deepEqual(drillsFrom({ ...s3, ...readerKey, ...nas, drillFrom: "local" }), ["local"]);
+    assert.deepEqual(drillsFrom({ ...s3, drillFrom: "s3" }), ["s3"]);
+    assert.deepEqual(drillsFrom({ ...nas, nasRetentionDays: 0, drillFrom: "nas" }), ["nas"]);
+    const other = { vmid: 2400, databases: ["crm"], ageRecipients: [RECIPIENT], drillFrom: "auto" };
+    assert.deepEqual(drillsFrom({ ...s3, drillFrom: "s3", containers: [other] }), ["s3", "local"]);
+    const { s3ReaderKey } = read({ ...s3, ...readerKey }).containers[0] ?? {};
+    assert.equal(s3ReaderKey?.accessKeyId, "AKIAREADER");
+    assert.ok(pulumi.Output.isInstance(s3ReaderKey.secretAccessKey));
+  });
+
+  it("refuses to drill from where there are no copies, or none that can be read", () => {
+    const encrypted = `local or auto: ageRecipients is set, and no private key that could read the copies is on a machine of the stack`;
+    for (const [settings, key, shown, right] of [
+      [{ drillFrom: "s3" }, "drillFrom", 'is "s3"', "local, auto, or s3Bucket set: there are no copies in S3"],
+      [{ drillFrom: "nas" }, "drillFrom", 'is "nas"', "local, auto, or nasHost set: there are no copies on a NAS"],
+      [{ ...s3, drillFrom: "s3", ageRecipients: [RECIPIENT] }, "drillFrom", 'is "s3"', encrypted],
+      [{ ...nas, drillFrom: "nas", ageRecipients: [RECIPIENT] }, "drillFrom", 'is "nas"', encrypted],
+      [
+        { ...s3, ...writerKey, drillFrom: "s3" },
+        "s3ReaderAccessKeyId",
+        "is not set",
+        'a key that may list and get under s3Prefix: drillFrom is "s3", and no users are declared beside an s3AccessKeyId that you made',
+      ],
+      [{ drillFrom: "tape" }, "drillFrom", 'is "tape"', "one of auto, local, s3, nas"],
+      [
+        { s3ReaderAccessKeyId: "AKIA" },
+        "s3ReaderSecretAccessKey",
+        "is not set",
+        "a value: an access key has two halves",
+      ],
+    ] as const) {
+      assert.deepEqual(problems(settings), [`project:${key} ${shown}; right would be ${right}.`]);
+    }
+    assert.deepEqual(problems({ ...s3, ...writerKey, ...readerKey, drillFrom: "s3" }), []);
   });
 
   it("says all that a NAS still lacks", () => {

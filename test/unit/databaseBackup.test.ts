@@ -27,6 +27,7 @@ const settings: ContainerSettings = {
   checksumTables: ["public.expenses"],
   drillCalendar: "Sun *-*-* 04:00:00 UTC",
   drillMemory: "1G",
+  drillFrom: "local",
   newestRecords: [],
   s3Prefix: "ct2320/",
   ageRecipients: [],
@@ -118,6 +119,26 @@ describe("DatabaseBackup", () => {
     );
   });
 
+  it("grants the role nothing in databases that are not there; settings and units name them all the same", async () => {
+    const declaredWith = async (databases: readonly string[]) => {
+      const found = new Receipts(new Map(), "full", 150018, databases);
+      const all = commands(await declare(() => new DatabaseBackup("ct2320", { settings, knowledge: found })));
+      const find = (end: string) => all.find(({ name }) => name.endsWith(end))?.inputs;
+      const role = find("role-trade_show_backup_prod");
+      assert.match(String(find("/backup.env")?.stdin), /^DATABASES=\(\n {2}'expense_app_production'\n {2}'a b'\n\)$/m);
+      assert.match(String(find("backup.service")?.stdin), /^Description=.*expense_app_production.*a b$/m);
+      assert.equal(find("audit-/usr/local/bin/trade-show-db-backup.sh")?.stdin, role?.stdin);
+      const sql = String(role?.stdin).match(/^(GRANT CONNECT|\\connect) .*$/gm) ?? [];
+      return [String(role?.create).split("\n  ")[1], ...sql];
+    };
+    assert.deepEqual(await declaredWith(["a b", "postgres", "template1"]), [
+      "role trade_show_backup_prod 20 -- 'a b'",
+      'GRANT CONNECT ON DATABASE "a b" TO "trade_show_backup_prod";',
+      `\\connect "dbname='a b'"`,
+    ]);
+    assert.deepEqual(await declaredWith(["postgres", "template1"]), ["role trade_show_backup_prod 20 --"]);
+  });
+
   it("lets no secret into a command, and no line grow longer than a diff shows", () => {
     for (const { name, inputs } of commands(declared)) {
       const text = `${String(inputs.create)}\n${String(inputs.delete)}`;
@@ -166,6 +187,15 @@ describe("DatabaseBackup", () => {
       own.filter(({ type }) => type.startsWith("aws:iam/")),
       [],
     );
+    const kept = await declare(() => {
+      const offHost = new BackupBucket("off-host", { ...bucketSettings, without: ["lifecycle"] });
+      new DatabaseBackup("ct2320", { settings: { ...settings, s3Key }, knowledge, offHost });
+    });
+    const days = [own, kept].map((each) => {
+      const [found] = commands(each).filter(({ name }) => name.endsWith("/backup.env"));
+      return /^S3_RETENTION_DAYS=(\d+)$/m.exec(String(found?.inputs.stdin))?.[1];
+    });
+    assert.deepEqual(days, ["14", "0"], "nothing expires without a lifecycle rule");
     const local = await declare(() => new DatabaseBackup("ct2320", { settings, knowledge }));
     assert.deepEqual(
       local.filter(({ type }) => type.startsWith("aws:")),
@@ -196,7 +226,10 @@ describe("DatabaseBackup", () => {
       key,
     );
     assert.equal(words(with_, key[0] ?? ""), "file /etc/trade-show-app/nas-key 0600 trade_show_backup_prod:root");
-    assert.equal(words(with_, "ct2320:packages"), "packages curl=curl jq=jq rsync=rsync ssh=openssh-client");
+    assert.equal(
+      words(with_, "ct2320:packages"),
+      "packages curl=curl jq=jq openssl=openssl rsync=rsync ssh=openssh-client",
+    );
     const expected = {
       ...{ NAS_HOST: "'nas'", NAS_PORT: "2222", NAS_USER: "'pgbackup'", NAS_DIRECTORY: "'/ct2320'" },
       ...{
@@ -209,9 +242,10 @@ describe("DatabaseBackup", () => {
     for (const [name, value] of Object.entries(expected)) assert.equal(setting(with_, name), value, name);
 
     const without = await declaredWith({ ageRecipients: ["age1a", "ssh-rsa b"] });
-    assert.equal(words(without, "ct2320:packages"), "packages curl=curl jq=jq age=age");
+    assert.equal(words(without, "ct2320:packages"), "packages curl=curl jq=jq openssl=openssl age=age");
     assert.ok(!without.some(({ name }) => name === key[0]));
     assert.deepEqual([setting(without, "NAS_HOST"), setting(without, "NAS_KEY_FILE")], ["''", "''"]);
+    assert.equal(setting(without, "S3_RETENTION_DAYS"), "0", "no bucket");
     assert.equal(setting(without, "AGE_RECIPIENTS"), "(\n  'age1a'\n  'ssh-rsa b'");
   });
 
@@ -237,7 +271,72 @@ describe("DatabaseBackup", () => {
     );
   });
 
-  it("declares what tells of a night, where there is something to tell, and keeps its URLs to one file", async () => {
+  it("declares a reader for drills from S3, whose key is in a file of its own and no other unit's to see", async () => {
+    const drilling = async (more: Partial<ContainerSettings>) =>
+      declare(() => {
+        const offHost = new BackupBucket("off-host", bucketSettings);
+        new DatabaseBackup("ct2320", { settings: { ...settings, drillFrom: "s3", ...more }, knowledge, offHost });
+      });
+    const found = await drilling({});
+    const policy = found.find(({ type, name }) => type === "aws:iam/userPolicy:UserPolicy" && name === "ct2320-reader");
+    assert.deepEqual(JSON.parse(String(policy?.inputs.policy)), {
+      Version: "2012-10-17",
+      Statement: [
+        {
+          Sid: "List",
+          Effect: "Allow",
+          Action: "s3:ListBucket",
+          Resource: "arn:off-host",
+          Condition: { StringLike: { "s3:prefix": "ct2320/*" } },
+        },
+        { Sid: "Get", Effect: "Allow", Action: "s3:GetObject", Resource: "arn:off-host/ct2320/*" },
+      ],
+    });
+    const one = (all: readonly Declared[], end: string) => commands(all).find(({ name }) => name.endsWith(end));
+    const stdin = (end: string) => String(one(found, end)?.inputs.stdin);
+    assert.match(stdin("/backup.env"), /^DRILL_FROM='s3'$/m);
+    assert.match(stdin("/backup.env"), /^DRILL_SECRETS='\/etc\/trade-show-app\/drill-secrets\.env'$/m);
+    assert.match(
+      String(one(found, "/drill-secrets.env")?.inputs.create),
+      /file \/etc\/trade-show-app\/drill-secrets\.env 0600 trade_show_backup_prod:root/,
+    );
+    assert.match(stdin("-drill.service"), /^RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6$/m);
+    assert.match(stdin("-drill.service"), /^InaccessiblePaths=-\/etc\/trade-show-app\/backup-secrets\.env$/m);
+    assert.match(stdin("-drill.service"), /^InaccessiblePaths=-\/etc\/trade-show-app\/nas-key$/m);
+    assert.doesNotMatch(stdin("-drill.service"), /drill-secrets/);
+    assert.match(stdin("-backup.service"), /^InaccessiblePaths=-\/etc\/trade-show-app\/drill-secrets\.env$/m);
+
+    const s3ReaderKey = { accessKeyId: "theirs", secretAccessKey: pulumi.secret("the reader's secret") };
+    const own = await drilling({ s3ReaderKey });
+    assert.ok(!own.some(({ name }) => name.includes("reader")));
+    const holders = commands(own).filter(({ inputs }) => JSON.stringify(inputs).includes("the reader"));
+    assert.deepEqual(
+      holders.map(({ name }) => name),
+      ["ct2320:/etc/trade-show-app/drill-secrets.env"],
+    );
+    const unused = await drilling({ s3ReaderKey, drillFrom: "local" });
+    assert.ok(!commands(unused).some(({ inputs }) => JSON.stringify(inputs).includes("the reader")));
+    assert.doesNotMatch(String(one(unused, "-backup.service")?.inputs.stdin), /InaccessiblePaths/);
+    assert.match(String(one(unused, "/backup.env")?.inputs.stdin), /^DRILL_FROM='local'$[^]*^DRILL_SECRETS=''$/m);
+  });
+
+  it("lets a drill from a NAS reach that and see its key, and nothing else", async () => {
+    const nas = {
+      ...{ host: "10.0.0.9", port: 22, user: "pgbackup", directory: "/ct2320", hostKey: "ssh-ed25519 AAAA" },
+      ...{ privateKey: pulumi.secret("the NAS key"), publicKey: "ssh-ed25519 BBBB", retentionDays: 30 },
+    };
+    const found = await declare(() => {
+      const offHost = new BackupBucket("off-host", bucketSettings);
+      new DatabaseBackup("ct2320", { settings: { ...settings, nas, drillFrom: "nas" }, knowledge, offHost });
+    });
+    const unit = String(commands(found).find(({ name }) => name.endsWith("-drill.service"))?.inputs.stdin);
+    assert.match(unit, /^IPAddressDeny=any\nIPAddressAllow=10\.0\.0\.9$/m);
+    assert.match(unit, /^InaccessiblePaths=-\/etc\/trade-show-app\/backup-secrets\.env$/m);
+    assert.doesNotMatch(unit, /nas-key/);
+    assert.ok(!found.some(({ name }) => /reader|drill-secrets/.test(name)));
+  });
+
+  it("declares what tells of a night and a drill, where there is something to tell, and keeps its URLs to one file", async () => {
     const outcome = {
       command: "/usr/local/bin/page --team db",
       mail: "ops@example.org",
@@ -260,6 +359,8 @@ describe("DatabaseBackup", () => {
         "trade-show-db-backup-failed.service",
         "trade-show-db-backup-started.service",
         "trade-show-db-backup-succeeded.service",
+        "trade-show-db-drill-failed.service",
+        "trade-show-db-drill-succeeded.service",
       ],
     );
     const withUrls = told.filter(({ inputs }) => /the-hook|the-ping/.test(JSON.stringify(inputs)));
@@ -272,12 +373,41 @@ describe("DatabaseBackup", () => {
       "BACKUP_HOST='pve'",
       "BACKUP_VMID='2320'",
       "BACKUP_COMMAND='/usr/local/bin/trade-show-db-backup.sh'",
+      "DRILL_COMMAND='/usr/local/bin/trade-show-db-drill.sh'",
       "NOTIFY_COMMAND='/usr/local/bin/page --team db'",
       "NOTIFY_MAIL='ops@example.org'",
       "METRICS_DIRECTORY='/var/lib/prometheus/node-exporter'",
       "OUTCOME_SECRETS='/etc/trade-show-app/outcome-secrets.env'",
     ])
       assert.ok(environment.split("\n").includes(line), line);
+  });
+
+  it("ties each service to what tells of it: a drill where there are drills and somebody to tell, for it pings nothing", async () => {
+    const mail = "ops@example.org";
+    const pingUrl = pulumi.secret("https://ping.example/the-ping");
+    const ties = async (more: Partial<ContainerSettings>) => {
+      const each = commands(
+        await declare(() => new DatabaseBackup("ct2320", { settings: { ...settings, ...more }, knowledge })),
+      );
+      const tied = ["backup", "drill"].map((subject) => {
+        const unit = each.find(({ name }) => name === `ct2320:trade-show-db-${subject}.service`);
+        return String(unit?.inputs.stdin)
+          .split("\n")
+          .filter((line) => /^(Wants=trade|OnFailure=|OnSuccess=)/.test(line))
+          .map((line) => line.replace("trade-show-db-", "").replace(".service", ""));
+      });
+      const units = each.map(({ name }) => /-drill-(failed|succeeded)\.service$/.exec(name)?.[1]);
+      return [...tied, units.filter((unit) => unit !== undefined)];
+    };
+    const backup = ["OnFailure=backup-failed", "OnSuccess=backup-succeeded"];
+    const drill = ["OnFailure=drill-failed", "OnSuccess=drill-succeeded"];
+    const pinging = ["Wants=backup-started", ...backup];
+    assert.deepEqual(await ties({}), [[], [], []]);
+    assert.deepEqual(await ties({ outcome: { mail } }), [backup, drill, ["failed", "succeeded"]]);
+    assert.deepEqual(await ties({ outcome: { metricsDirectory: "/m" } }), [backup, drill, ["failed", "succeeded"]]);
+    assert.deepEqual(await ties({ outcome: { mail, pingUrl } }), [pinging, drill, ["failed", "succeeded"]]);
+    assert.deepEqual(await ties({ outcome: { pingUrl } }), [pinging, [], []]);
+    assert.deepEqual(await ties({ outcome: { mail }, drillCalendar: undefined }), [backup, [], []]);
   });
 
   it("leaves out the parts of a bucket that a server does not know", async () => {

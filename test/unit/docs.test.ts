@@ -1,12 +1,11 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { reportIsCurrent } from "../../bench/report";
-import { renderReadme } from "../../docs/settings";
+import { renderSettingsPage, settingsPage } from "../../docs/settings";
 
-describe("README.md", () => {
+describe("docs/settings.md", () => {
   it("has the settings as the schema in Pulumi.yaml has them (else: npm run docs)", () => {
-    assert.equal(readFileSync(join(__dirname, "../../README.md"), "utf8"), renderReadme());
+    assert.equal(readFileSync(settingsPage, "utf8"), renderSettingsPage());
   });
 });
 

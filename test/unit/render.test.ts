@@ -2,10 +2,11 @@ import assert from "node:assert/strict";
 import { renderEnvironment } from "../../components/render/environment";
 import { renderLauncher } from "../../components/render/launcher";
 import { renderOutcomeUnit, renderStartedUnit, renderTies } from "../../components/render/outcomeUnits";
+import { describeAbsence } from "../../components/render/recovery";
 import { renderRoleSql } from "../../components/render/roleSql";
 import { renderRunbook, type RunbookFacts } from "../../components/render/runbook";
 import { describeSandbox, renderSandbox } from "../../components/render/sandbox";
-import { renderServiceUnit, renderTimerUnit } from "../../components/render/units";
+import { renderDrillUnit, renderServiceUnit, renderTimerUnit } from "../../components/render/units";
 
 describe("render", () => {
   it("an environment file", () => {
@@ -106,7 +107,7 @@ WantedBy=timers.target
     const unit = { account: "a", settings: "/etc/app/backup.env", program: "/lib/outcome.sh" };
 
     it("tell after the ping of the start, with the journal and without a mount", () => {
-      const text = renderOutcomeUnit({ ...unit, after: "n-started.service", mail: false });
+      const text = renderOutcomeUnit({ ...unit, subject: "backup", after: "n-started.service", mail: false });
       assert.ok(
         text.startsWith(`# Managed by pulumi up (pgbackup).
 [Unit]
@@ -136,8 +137,19 @@ CapabilityBoundingSet=
         assert.doesNotMatch(each, /^(Protect(?!Clock|Hostname)\w+|Private\w+|ReadWritePaths)=/m);
     });
 
+    it("tell of a drill in its own words, and otherwise the same", () => {
+      const backup = renderOutcomeUnit({ ...unit, subject: "backup", mail: true });
+      assert.equal(
+        renderOutcomeUnit({ ...unit, subject: "drill", mail: true }),
+        backup
+          .replace("What came of the backup,", "What came of the drill,")
+          .replace("However often a backup fails", "However often a drill fails")
+          .replace("ExecStart=/lib/outcome.sh ended\n", "ExecStart=/lib/outcome.sh ended drill\n"),
+      );
+    });
+
     it("let sendmail gain the mail system's privileges only where mail is sent", () => {
-      const text = renderOutcomeUnit({ ...unit, mail: true });
+      const text = renderOutcomeUnit({ ...unit, subject: "backup", mail: true });
       // Each of these would set no_new_privs for an account that is not root.
       assert.doesNotMatch(text, /^(NoNewPrivileges|Restrict\w+|SystemCall\w+|LockPersonality|Memory\w+|After)=/m);
       assert.match(text, /^CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_SETGID CAP_SETUID$/m);
@@ -157,6 +169,10 @@ CapabilityBoundingSet=
         timeLimit: "12h",
       };
       assert.match(renderServiceUnit({ ...args, ties }), /online\.target\nWants=s\.service\n(.*\n){2}\n\[Service\]/);
+      const drill = { ...args, memory: "1G", hidden: [] };
+      const tied = renderDrillUnit({ ...drill, ties: renderTies({ failed: "f.service", succeeded: "g.service" }) });
+      assert.match(tied, /^Description=d\nOnFailure=f\.service\nOnSuccess=g\.service\n\n\[Service\]$/m);
+      assert.match(renderDrillUnit(drill), /^Description=d\n\n\[Service\]$/m);
     });
   });
 
@@ -206,6 +222,7 @@ CapabilityBoundingSet=
     databases: ["expense_app_production", "a b"],
     role: "trade_show_backup_prod",
     grants: "all",
+    drillFrom: "local",
     commands: { backup: "/b.sh", restore: "/r.sh", verify: "/v.sh", drill: "/d.sh" },
     service: "s.service",
     timer: "s.timer",
@@ -215,7 +232,7 @@ CapabilityBoundingSet=
     retentionDays: 14,
     sandbox: { sandbox: "full", writable: ["/var/backups/trade-show-app"], hosts: [], ownAccount: true },
     offHost: { packed: false, ageRecipients: [] },
-    telling: { webhook: false, ping: false },
+    telling: { drills: false, webhook: false, ping: false },
   };
 
   it("a runbook with the operators' own commands", () => {
@@ -247,18 +264,169 @@ CapabilityBoundingSet=
     assert.match(renderRunbook(facts), /Drills are switched off[^]*^ {4}pct exec 2320 -- \/d\.sh$/m);
   });
 
-  it("a runbook that says where the off-host copies are", () => {
-    const s3 = { bucket: "b", prefix: "ct2320/", region: "eu-central-1", retentionDays: 14, noncurrentDays: 14 };
-    const runbook = renderRunbook({ ...facts, offHost: { s3, packed: false, ageRecipients: [] } });
-    assert.match(runbook, /^ {4}aws s3 ls --region eu-central-1 s3:\/\/b\/ct2320\/$/m);
-    assert.match(runbook, /^ {4}aws s3 cp .*<file>\.dump \.$/m);
-    assert.doesNotMatch(runbook, /There is no off-host copy|age --decrypt|authorized_keys/);
-  });
+  const s3 = { bucket: "b", prefix: "ct2320/", region: "eu-central-1", retentionDays: 14, noncurrentDays: 14 };
 
   const nas = {
     ...{ host: "nas.example.lan", port: 2222, user: "pgbackup", directory: "/ct2320", retentionDays: 30 },
     ...{ publicKey: "ssh-ed25519 BBBB", keyFile: "/etc/app/nas-key" },
   };
+
+  it("a runbook that says which copies a drill proves", () => {
+    const offHost = { s3, nas, packed: false, ageRecipients: [] };
+    assert.match(
+      renderRunbook({ ...facts, offHost }),
+      /proves that the dumps of this\ncontainer can be .*; not that the off-host copies can \(`drillFrom`\)\./,
+    );
+    for (const [drillFrom, place] of [
+      ["s3", "in s3://b/ct2320/"],
+      ["nas", "on nas.example.lan"],
+    ] as const) {
+      const runbook = renderRunbook({ ...facts, offHost, drillFrom });
+      assert.ok(runbook.includes(`It proves that the off-host\ncopies ${place} can be restored`), runbook);
+      assert.doesNotMatch(runbook, /not that the off-host copies can/);
+    }
+  });
+
+  it("a runbook that says where the off-host copies are", () => {
+    const runbook = renderRunbook({ ...facts, offHost: { s3, packed: false, ageRecipients: [] } });
+    assert.match(runbook, /^ {4}aws s3 ls --region eu-central-1 s3:\/\/b\/ct2320\/$/m);
+    assert.match(runbook, /^ {4}aws s3 cp .*<file>\.dump \.$/m);
+    assert.match(runbook, /ct2320\/\. The container's key may only write\. With a reader's key/);
+    assert.doesNotMatch(runbook, /There is no off-host copy|age --decrypt|authorized_keys/);
+    const read = renderRunbook({ ...facts, drillFrom: "s3", offHost: { s3, packed: false, ageRecipients: [] } });
+    assert.match(read, /a key that may only write, and for drills one that may\nonly read\. With a reader's key/);
+  });
+
+  describe("a database that is not in the container", () => {
+    const present = ["postgres", "template1"];
+    const start = `databases: container 2320 has no database "a b". It has: postgres, template1. Until it is there, nights fail. Correct databases, or `;
+
+    it("with the command that restores it from each off-host target, complete", () => {
+      assert.equal(
+        describeAbsence({ ...facts, offHost: { ...facts.offHost, s3, nas } }, "a b", present),
+        `${start}restore it, without --from where its dumps are still in /var/backups/trade-show-app, and run \`pulumi up\` again:
+pct exec 2320 -- /r.sh latest --database 'a b' --from s3 --globals --as 'a b'
+pct exec 2320 -- /r.sh latest --database 'a b' --from nas --globals --as 'a b'`,
+      );
+    });
+
+    it("with the command for a dump that is there, where none is off-host", () => {
+      assert.equal(
+        describeAbsence(facts, "a b", present),
+        `${start}restore it from a dump, and run \`pulumi up\` again:
+pct exec 2320 -- /r.sh latest --database 'a b' --globals --as 'a b'`,
+      );
+    });
+  });
+
+  describe("a runbook for a container that is gone", () => {
+    const chapters = (offHost: Partial<RunbookFacts["offHost"]>, databases = facts.databases) => {
+      const runbook = renderRunbook({ ...facts, databases, offHost: { ...facts.offHost, ...offHost } });
+      const chapter = (title: string) => new RegExp(`^## ${title}\\n([^]*?)(?=^## )`, "m").exec(runbook)?.[0];
+      return { fetching: chapter("Restore from off-host"), recovery: chapter("The container is gone") };
+    };
+
+    it("by either target, each with what it asks for, for each database", () => {
+      const { fetching, recovery } = chapters({ s3, nas, ageRecipients: ["age1one"] });
+      assert.equal(
+        fetching,
+        `## Restore from off-host
+
+With \`--from\`, which goes with \`--into\` as well, the dump is fetched into /var/backups/trade-show-app,
+checked, and stays there like one of the night's.
+An age identity that is a file, such as an SSH key, is given with \`--identity <file in the container>\`.
+
+From the bucket; asked for, and kept nowhere: the key of a reader of the bucket, and an age identity that decrypts it:
+
+    pct exec 2320 -- /r.sh latest --database expense_app_production --from s3 --new expense_app_production_restored
+    pct exec 2320 -- /r.sh latest --database 'a b' --from s3 --new 'a b_restored'
+
+From the NAS; asked for, and kept nowhere: an age identity that decrypts it:
+
+    pct exec 2320 -- /r.sh latest --database expense_app_production --from nas --new expense_app_production_restored
+    pct exec 2320 -- /r.sh latest --database 'a b' --from nas --new 'a b_restored'
+
+`,
+      );
+      assert.equal(
+        recovery,
+        `## The container is gone
+
+With its disk, and so the dumps on it. What was written since the last copy is lost, the rest comes back from off-host.
+
+Make container 2320 anew on this host and start it: Debian 12 or 13, \`sudo\`, and PostgreSQL of the version that it had or
+newer, with the extensions that the databases use. Make neither database nor role in it. Then, where the stack is:
+
+    pulumi up             # with driftDetection on: puts everything back but the databases, of which it warns
+
+Then each database with its roles. They come without passwords: whoever logs in with one needs a new one, by
+\`\\password <role>\` in psql.
+An age identity that is a file, such as an SSH key, is given with \`--identity <file in the container>\`.
+
+From the bucket; asked for, and kept nowhere: the key of a reader of the bucket, and an age identity that decrypts it:
+
+    pct exec 2320 -- /r.sh latest --database expense_app_production --from s3 --globals --as expense_app_production
+    pct exec 2320 -- /r.sh latest --database 'a b' --from s3 --globals --as 'a b'
+
+From the NAS; asked for, and kept nowhere: an age identity that decrypts it:
+
+    pct exec 2320 -- /r.sh latest --database expense_app_production --from nas --globals --as expense_app_production
+    pct exec 2320 -- /r.sh latest --database 'a b' --from nas --globals --as 'a b'
+
+Where the stack is again, and then a night:
+
+    pulumi up             # lets the backup's role into what was restored; the next preview is clean
+    pct exec 2320 -- systemctl start s.service
+
+What the lost container had copied to the NAS and was not fetched from there stays: the job removes only what it knows of.
+
+`,
+      );
+    });
+
+    it("from the bucket alone, without a word of NAS and age", () => {
+      const { fetching = "", recovery = "" } = chapters({ s3 }, ["app"]);
+      for (const text of [fetching, recovery]) {
+        assert.match(text, /^From the bucket; asked for, and kept nowhere: the key of a reader of the bucket:$/m);
+        assert.doesNotMatch(text, /NAS|nas|age|identity/);
+      }
+      assert.deepEqual(
+        recovery.match(/^ {4}.*/gm)?.map((line) => line.trim().replace(/ +#.*/, "")),
+        [
+          "pulumi up",
+          "pct exec 2320 -- /r.sh latest --database app --from s3 --globals --as app",
+          "pulumi up",
+          "pct exec 2320 -- systemctl start s.service",
+        ],
+      );
+    });
+
+    it("from a NAS whose account may only write, by another key, and all stays there anyway", () => {
+      const { fetching = "", recovery = "" } = chapters({ nas: { ...nas, retentionDays: 0 } }, ["app"]);
+      const command = "pct exec 2320 -- env NAS_READER_KEY_FILE=<file> /r.sh latest --database app --from nas";
+      assert.match(fetching, new RegExp(`^ {4}${command} --new app_restored$`, "m"));
+      assert.match(recovery, new RegExp(`^ {4}${command} --globals --as app$`, "m"));
+      for (const text of [fetching, recovery]) {
+        assert.match(
+          text,
+          /^From the NAS, by a private key that may read there: <file>, in the container, mode 600:$/m,
+        );
+        assert.doesNotMatch(text, /bucket|s3|identity|only what it knows of/);
+      }
+      assert.doesNotMatch(chapters({ nas }).recovery ?? "", /READER/);
+    });
+
+    it("that everything is lost, where nothing is off-host", () => {
+      assert.deepEqual(chapters({}), {
+        fetching: undefined,
+        recovery: `## The container is gone
+
+Then everything is lost: the dumps were on its disk and nowhere else. Set \`s3Bucket\` or \`nasHost\` before that.
+
+`,
+      });
+    });
+  });
 
   it("a runbook that says how to fetch a copy from the NAS, and how its administrator sets it up", () => {
     const lines = renderRunbook({ ...facts, offHost: { nas, packed: false, ageRecipients: [] } }).split("\n");
@@ -298,16 +466,38 @@ CapabilityBoundingSet=
     }
   });
 
+  it("a runbook for a NAS that only takes more, but is read by drills", () => {
+    const offHost = { nas: { ...nas, retentionDays: 0 }, packed: false, ageRecipients: [] };
+    const runbook = renderRunbook({ ...facts, drillFrom: "nas", offHost });
+    assert.ok(runbook.includes('    command="rrsync -no-lock -no-del /srv/pgbackup",restrict ssh-ed25519 BBBB\n'));
+    assert.match(runbook, /With it the container cannot remove what is there\./);
+  });
+
   it("a runbook that says who is told, and that nobody is", () => {
     const nobody = renderRunbook(facts);
     assert.match(nobody, /\*\*Nobody is told when a night fails\*\*: set `notifyMail`/);
     assert.match(nobody, /\*\*Nobody misses a night that never began\*\*/);
     assert.doesNotMatch(nobody, /Do messages arrive/);
-    const telling = { unit: "o.service", mail: "ops@example.org", webhook: true, ping: true, metricsDirectory: "/m/e" };
+    const telling = {
+      ...{ unit: "o.service", drills: false, mail: "ops@example.org", webhook: true, ping: true },
+      metricsDirectory: "/m/e",
+    };
     const runbook = renderRunbook({ ...facts, telling });
-    assert.match(runbook, /is told by mail to ops@example\.org, the webhook; so is the first good one/);
+    assert.match(
+      runbook,
+      /^A night that fails, .* is told by mail to ops@example\.org, the webhook; so is the first good one/m,
+    );
     assert.match(runbook, /Metrics for node_exporter are in \/m\/e,/);
+    assert.doesNotMatch(runbook, /pgbackup_drill/);
     assert.ok(runbook.split("\n").includes("    pct exec 2320 -- systemctl start o.service"));
     assert.doesNotMatch(runbook, /Nobody/);
+    const drills = renderRunbook({ ...facts, telling: { ...telling, drills: true } });
+    assert.match(drills, /^A night or a drill that fails, however it ends, is told by mail to ops@example\.org,/m);
+    assert.match(
+      drills,
+      /`pgbackup_drill_recovery_seconds`\..*`time\(\) - pgbackup_drill_last_success_timestamp_seconds > 691200`/,
+    );
+    const unmeasured = renderRunbook({ ...facts, telling: { ...telling, drills: true, metricsDirectory: undefined } });
+    assert.doesNotMatch(unmeasured, /pgbackup_/);
   });
 });

@@ -15,7 +15,7 @@ tell_everybody() {
 # What a command of the user's can go by.
 # shellcheck disable=SC2153 # BACKUP_HOST and BACKUP_VMID are settings
 export_facts() {
-  export PGBACKUP_EVENT=$EVENT PGBACKUP_TITLE=$TITLE PGBACKUP_NAME=$BACKUP_NAME PGBACKUP_HOST=$BACKUP_HOST
+  export PGBACKUP_SUBJECT=$SUBJECT PGBACKUP_EVENT=$EVENT PGBACKUP_TITLE=$TITLE PGBACKUP_NAME=$BACKUP_NAME PGBACKUP_HOST=$BACKUP_HOST
   export PGBACKUP_VMID=$BACKUP_VMID PGBACKUP_UNIT=${MONITOR_UNIT:-} PGBACKUP_RESULT=${RESULT:-}
   export PGBACKUP_STATUS=${STATUS:-} PGBACKUP_FAILURES=${FAILURES:-} PGBACKUP_SINCE=${SINCE:-} PGBACKUP_MACHINE
   PGBACKUP_MACHINE=$(uname -n)
@@ -51,8 +51,8 @@ tell_by_webhook() {
 print_json() {
   jq -n --arg title "$TITLE" --arg text "$TITLE"$'\n\n'"$TEXT" --arg journal "$JOURNAL" '
     env | def number(key): .[key] | if . == "" then null else tonumber end;
-    {text: $text, title: $title, event: .PGBACKUP_EVENT, name: .PGBACKUP_NAME, host: .PGBACKUP_HOST,
-     vmid: number("PGBACKUP_VMID"), machine: .PGBACKUP_MACHINE, databases: (.PGBACKUP_DATABASES | split("\n")),
+    {text: $text, title: $title, subject: .PGBACKUP_SUBJECT, event: .PGBACKUP_EVENT, name: .PGBACKUP_NAME,
+     host: .PGBACKUP_HOST, vmid: number("PGBACKUP_VMID"), machine: .PGBACKUP_MACHINE, databases: (.PGBACKUP_DATABASES | split("\n")),
      unit: .PGBACKUP_UNIT, result: .PGBACKUP_RESULT, status: number("PGBACKUP_STATUS"),
      failures: number("PGBACKUP_FAILURES"), since: number("PGBACKUP_SINCE"), journal: $journal}'
 }

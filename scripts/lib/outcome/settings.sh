@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# The settings of whoever tells. A broken settings file is one reason why nights fail: what it still says of whom to tell
-# is then used all the same.
+# The settings of whoever tells. A broken settings file is one reason why nights and drills fail: what it still says of whom
+# to tell, and where, is then used all the same.
 
-readonly OUTCOME_KEYS=(BACKUP_NAME BACKUP_ROLE BACKUP_STATE BACKUP_VMID BACKUP_HOST BACKUP_COMMAND OUTCOME_SECRETS NOTIFY_COMMAND
-  NOTIFY_MAIL)
+readonly OUTCOME_KEYS=(BACKUP_NAME BACKUP_ROLE BACKUP_DIRECTORY BACKUP_STATE BACKUP_VMID BACKUP_HOST BACKUP_COMMAND DRILL_COMMAND
+  OUTCOME_SECRETS NOTIFY_COMMAND NOTIFY_MAIL METRICS_DIRECTORY)
 readonly OUTCOME_SECRET_KEYS=(NOTIFY_WEBHOOK PING_URL)
 
 load_outcome_settings() {

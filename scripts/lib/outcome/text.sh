@@ -12,6 +12,7 @@ compose_text() {
   if [[ -n $BACKUP_VMID ]]; then PLACE="container $BACKUP_VMID ($machine${BACKUP_HOST:+ on $BACKUP_HOST})"; fi
   case $EVENT in
     failed) compose_failure ;;
+    refused) compose_refusal ;;
     recovered) compose_recovery ;;
     test) compose_test ;;
     succeeded) TITLE='' TEXT='' ;;
@@ -20,34 +21,44 @@ compose_text() {
 
 compose_failure() {
   JOURNAL=$(read_journal)
-  TITLE="Backup FAILED: $BACKUP_NAME, $PLACE"
+  TITLE="$HEADING FAILED: $BACKUP_NAME, $PLACE"
   TEXT=$(
-    printf 'The backup of %s failed: %s.\n\n' "$PLACE" "$(describe_reason)"
+    printf 'The %s of %s failed: %s.\n\n' "$SUBJECT" "$PLACE" "$(describe_reason)"
     printf 'Databases: %s\n' "$(list_names)"
     printf 'When: %s to %s; failure %s in a row, since %s\n' \
       "$(format_time "$STARTED")" "$(format_time "$ENDED")" "$FAILURES" "$(format_time "$SINCE")"
     if [[ -n $SETTINGS_PROBLEM ]]; then printf 'Settings: %s\n' "$SETTINGS_PROBLEM"; fi
-    printf 'Earlier dumps are untouched; the newest verified ones:\n%s\n\n' "$(list_newest)"
+    "describe_failed_$SUBJECT"
     printf 'Last lines of its journal:\n%s\n\n' "$JOURNAL"
-    printf 'What to do: read what failed, put it right, check, then back up now:\n'
-    in_container journalctl --no-pager --since yesterday --unit "$MONITOR_UNIT"
-    if [[ -n $BACKUP_COMMAND ]]; then in_container "$BACKUP_COMMAND" --dry-run; fi
-    in_container systemctl start "$MONITOR_UNIT"
+    "advise_on_$SUBJECT"
+  )
+}
+
+compose_refusal() {
+  JOURNAL=$(read_journal)
+  TITLE="$HEADING NOT DONE: $BACKUP_NAME, $PLACE"
+  TEXT=$(
+    printf 'The %s of %s was not done: %s. Nothing failed.\n\n' "$SUBJECT" "$PLACE" "$(describe_reason)"
+    printf 'When: %s\n' "$(format_time "$STARTED")"
+    printf 'Last lines of its journal:\n%s\n\n' "$JOURNAL"
+    printf 'What to do: let the other one end, read what it says, or do another one:\n'
+    list_commands_of_drill
   )
 }
 
 compose_recovery() {
-  TITLE="Backup works again: $BACKUP_NAME, $PLACE"
+  TITLE="$HEADING works again: $BACKUP_NAME, $PLACE"
   TEXT=$(
-    printf 'The backup of %s succeeded, after %s failed since %s.\n\n' "$PLACE" "$FAILURES" "$(format_time "$SINCE")"
-    printf 'The newest verified dumps:\n%s\n' "$(list_newest)"
+    printf 'The %s of %s succeeded, after %s failed since %s.\n\n' \
+      "$SUBJECT" "$PLACE" "$FAILURES" "$(format_time "$SINCE")"
+    "describe_good_$SUBJECT"
   )
 }
 
 # shellcheck disable=SC2034 # channels.sh
 compose_test() {
-  TITLE="Backup test message: $BACKUP_NAME, $PLACE"
-  TEXT="This is a test: nothing failed. When a backup of $PLACE fails, you are told this way."
+  TITLE="$HEADING test message: $BACKUP_NAME, $PLACE"
+  TEXT="This is a test: nothing failed. When a $SUBJECT of $PLACE fails, you are told this way."
 }
 
 # A command as an operator types it on the host, or in the container where the host is not known.
@@ -62,28 +73,20 @@ list_names() {
   printf '%s' "${names%, }"
 }
 
-list_newest() {
-  local database newest
-  if [[ -z $BACKUP_DIRECTORY ]]; then printf '  unknown'; fi
-  for database in "${DATABASES[@]}"; do
-    newest=$(list_verified "$database" || true)
-    newest=${newest%%$'\n'*}
-    printf '  %s: %s\n' "$database" "${newest:-none}"
-  done
-}
-
 format_time() { date -u -d "@$1" '+%Y-%m-%d %H:%M:%S UTC'; }
 
 # The lines of this very run, its own and systemd's of it. systemd's verdict is waited for: it comes last, and it may
-# come after we were started.
+# come after we were started. Of a run that lived for moments, journald may know no more than the unit. (Where the clock was set back meanwhile, its start is no bound.)
 read_journal() {
   local id=${MONITOR_INVOCATION_ID:-} tries lines
+  local wanted=("_SYSTEMD_INVOCATION_ID=$id" + "INVOCATION_ID=$id")
+  if ((START_KNOWN && STARTED <= ENDED)); then wanted+=(+ "_SYSTEMD_UNIT=$MONITOR_UNIT" --since="@$STARTED"); fi
   for ((tries = 0; tries < 25; tries++)); do
     if journalctl --quiet --output=cat "INVOCATION_ID=$id" 2>/dev/null | grep -q 'Failed with result'; then break; fi
     sleep 0.2
   done
   lines=$(journalctl --quiet --no-pager --no-hostname --utc --output=short-iso --lines="$JOURNAL_LINES" \
-    "_SYSTEMD_INVOCATION_ID=$id" + "INVOCATION_ID=$id" 2>&1 || true)
+    "${wanted[@]}" 2>&1 || true)
   lines=${lines:-(nothing: is $(id -un) in the group systemd-journal?)}
   cut -c 1-400 < <(printf '  %s\n' "${lines//$'\n'/$'\n'  }")
 }

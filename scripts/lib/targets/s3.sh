@@ -2,16 +2,27 @@
 # Target S3: AWS or a compatible server. The key may put, tag and abort, nothing else. A large dump goes up in parts while
 # it is written; the last part, and the request that makes an object of them, are sent once the dump exists.
 
-# Largest dump: S3 takes 10,000 parts, of which a thousand each have 8 MiB, 16 MiB and so on, 7.8 TiB in all.
-readonly S3_FIRST_PART=$((8 * 1024 * 1024)) S3_PARTS_PER_SIZE=1000
+# Bytes of the smallest part, and how many parts a dump is expected to have at most. S3 takes 10,000, so a dump may be
+# four times as large as expected; and all but the last have one size, since Cloudflare R2 takes no others.
+readonly S3_LEAST_PART=$((8 * 1024 * 1024)) S3_EXPECTED_PARTS=2500
 
 S3_UPLOAD=''
 
-s3_place() { s3_url "$S3_PREFIX$1"; }
+s3_days() { printf '%s' "$S3_RETENTION_DAYS"; }
 
 s3_expires() { false; } # the bucket's lifecycle rule does
 
-s3_remove_expired() { :; }
+# It counts whole days from when the copy was made, and takes up to a day more.
+s3_remove_expired() {
+  local file superseded copies
+  if ((S3_RETENTION_DAYS == 0)); then return; fi
+  copies=$(list_copies s3 "$1")
+  while IFS=$'\t' read -r file superseded; do
+    if [[ -n $file && $superseded != null ]] && is_older "_$(read_ledger s3 "$file" .copied)" "$((S3_RETENTION_DAYS + 1))"; then
+      note_expired s3 "$file"
+    fi
+  done <<<"$copies"
+}
 
 # Any answer of the server will do but one that says there is no such bucket: a key that may only put cannot be tried
 # without putting.
@@ -42,17 +53,19 @@ name_s3() {
 }
 
 s3_send() {
-  local database=$1 file=$2 source=$3 key=$S3_PREFIX$4 number=1 size
+  local database=$1 file=$2 source=$3 key=$S3_PREFIX$4 number=1 size part_size expected
   S3_DATABASE=$database S3_FILE=$file
   read_earlier_attempt "$source"
-  : >"$COPY_WORK/parts"
   open_content "$source"
-  cut_part "$number"
-  while size=$(stat -c %s -- "$COPY_WORK/part") && ((size == $(part_size "$number"))); do
+  if [[ $source == *.partial ]]; then expected=$(estimate_size "$database"); else expected=$(size_of_dump "$source"); fi
+  part_size=$(choose_part_size "$expected")
+  : >"$COPY_WORK/parts"
+  cut_part "$part_size"
+  while size=$(stat -c %s -- "$COPY_WORK/part") && ((size == part_size)); do
     if [[ -z $S3_UPLOAD ]]; then begin_upload "$key"; fi
     send_part "$key" "$number"
     number=$((number + 1))
-    cut_part "$number"
+    cut_part "$part_size"
   done
   settle_content "$file"
   if [[ -z $S3_UPLOAD ]]; then
@@ -74,12 +87,17 @@ describe_object() {
     <"$COPY_WORK/parts"
 }
 
-part_size() { printf '%s' "$((S3_FIRST_PART << (($1 - 1) / S3_PARTS_PER_SIZE)))"; }
+# Bytes of a part, for that many bytes in all.
+choose_part_size() {
+  local size=$S3_LEAST_PART
+  while ((size * S3_EXPECTED_PARTS < $1)); do size=$((2 * size)); done
+  printf '%s' "$size"
+}
 
-# The next bytes of the content, as many as part NUMBER has; fewer only at the end.
+# The next so many bytes of the content; fewer only at the end.
 cut_part() {
   local pid
-  head -c "$(part_size "$1")" <&"$CONTENT" >"$COPY_WORK/part" &
+  head -c "$1" <&"$CONTENT" >"$COPY_WORK/part" &
   pid=$!
   RUNNING+=("$pid")
   wait "$pid"
@@ -95,27 +113,27 @@ begin_upload() {
 }
 
 send_part() {
-  local key=$1 number=$2 sha256 etag
-  sha256=$(hash_file "$COPY_WORK/part")
-  ask_s3 PUT "$(s3_url "$key")?partNumber=$number&uploadId=$S3_UPLOAD" "$COPY_WORK/part" \
-    --header "x-amz-checksum-sha256: $(encode_base64 "$sha256")" --header 'x-amz-sdk-checksum-algorithm: SHA256'
-  check_stored "$key, part $number" "$sha256"
-  etag=$(read_s3_header etag)
-  printf '%s %s %s %s\n' "$number" "$(stat -c %s -- "$COPY_WORK/part")" "$sha256" "$etag" >>"$COPY_WORK/parts"
+  local key=$1 number=$2
+  ask_s3 PUT "$(s3_url "$key")?partNumber=$number&uploadId=$S3_UPLOAD" "$COPY_WORK/part"
+  check_stored "$key, part $number"
+  note_part "$number" "$COPY_WORK/part" "$(read_s3_header etag)"
 }
 
-# WHAT SHA256: what the server says it stored, if it says so.
+# NUMBER FILE ETAG: what was put.
+note_part() { printf '%s %s %s %s %s\n' "$1" "$(stat -c %s -- "$2")" "$S3_SHA256" "$S3_CHECKSUM" "$3" >>"$COPY_WORK/parts"; }
+
+# WHAT: what the server says it stored, if it says so.
 check_stored() {
-  local stored right
-  stored=$(read_s3_header x-amz-checksum-sha256) right=$(encode_base64 "$2")
-  if [[ -n $stored && $stored != "$right" ]]; then
-    fail "off-host copy: S3 stored something else as $1: its SHA-256 is $stored, must be $right"
+  local stored
+  stored=$(read_s3_header x-amz-checksum-sha256)
+  if [[ -n $stored && $stored != "$S3_CHECKSUM" ]]; then
+    fail "off-host copy: S3 stored something else as $1: its SHA-256 is $stored, must be $S3_CHECKSUM"
   fi
 }
 
 # Makes the object of its parts. AWS may take minutes, sends a blank now and then, and reports failure with HTTP 200.
 complete_upload() {
-  local key=$1 composite
+  local key=$1 composite right
   print_parts >"$COPY_WORK/complete.xml"
   note_sending s3 "$S3_DATABASE" "$S3_FILE" "$(jq -n --arg id "$S3_UPLOAD" '{upload: $id, perhaps: true}')"
   ask_s3_for_new POST "$(s3_url "$key")?uploadId=$S3_UPLOAD" "$COPY_WORK/complete.xml" --speed-limit 1 \
@@ -125,36 +143,35 @@ complete_upload() {
   fi
   S3_UPLOAD=''
   composite=$(read_s3_element ChecksumSHA256)
-  if [[ -n $composite && ${composite%-*} != "$(hash_parts)" ]]; then
-    fail "off-host copy: S3 put together something else as $key: its SHA-256 is $composite, must be $(hash_parts)"
+  right=$(hash_parts)
+  if [[ -n $composite && ${composite%-*} != "$right" ]]; then
+    fail "off-host copy: S3 put together something else as $key: its SHA-256 is $composite, must be $right"
   fi
 }
 
 print_parts() {
-  local number sha256 etag
+  local number checksum etag
   printf '<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
-  while read -r number _ sha256 etag; do
+  while read -r number _ _ checksum etag; do
     printf '<Part><PartNumber>%s</PartNumber><ETag>%s</ETag><ChecksumSHA256>%s</ChecksumSHA256></Part>' \
-      "$number" "$etag" "$(encode_base64 "$sha256")"
+      "$number" "$etag" "$checksum"
   done <"$COPY_WORK/parts"
   printf '</CompleteMultipartUpload>'
 }
 
 # What S3 gives as the SHA-256 of an object in parts: that of their SHA-256s.
 hash_parts() {
-  local sha256
-  while read -r _ _ sha256 _; do decode_hex "$sha256"; done <"$COPY_WORK/parts" >"$COPY_WORK/hashes"
+  cut -d ' ' -f 3 <"$COPY_WORK/parts" | decode_hex >"$COPY_WORK/hashes"
   encode_base64 "$(hash_file "$COPY_WORK/hashes")"
 }
 
 # FILE KEY TYPE
 put_object() {
-  local file=$1 key=$2 type=$3 sha256
-  sha256=$(hash_file "$file")
-  printf '1 %s %s\n' "$(stat -c %s -- "$file")" "$sha256" >"$COPY_WORK/parts"
-  ask_s3_for_new PUT "$(s3_url "$key")" "$file" --header "x-amz-checksum-sha256: $(encode_base64 "$sha256")" \
-    --header 'x-amz-sdk-checksum-algorithm: SHA256' --header "content-type: $type"
-  check_stored "$key" "$sha256"
+  local file=$1 key=$2 type=$3
+  ask_s3_for_new PUT "$(s3_url "$key")" "$file" --header "content-type: $type"
+  check_stored "$key"
+  : >"$COPY_WORK/parts"
+  note_part 1 "$file" ''
 }
 
 # What an attempt that failed, or was cut off, may have left: parts, which go; or even the object. A dump that stands
@@ -187,8 +204,6 @@ s3_supersede() {
   printf '<Tagging xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><TagSet><Tag><Key>superseded</Key>%s' \
     '<Value>true</Value></Tag></TagSet></Tagging>' >"$COPY_WORK/tagging.xml"
   for key in "$1.json" "$2"; do
-    ask_s3 PUT "$(s3_url "$S3_PREFIX$key")?tagging=" "$COPY_WORK/tagging.xml" --header 'content-type: application/xml' \
-      --header "x-amz-checksum-sha256: $(encode_base64 "$(hash_file "$COPY_WORK/tagging.xml")")" \
-      --header 'x-amz-sdk-checksum-algorithm: SHA256'
+    ask_s3 PUT "$(s3_url "$S3_PREFIX$key")?tagging=" "$COPY_WORK/tagging.xml" --header 'content-type: application/xml'
   done
 }

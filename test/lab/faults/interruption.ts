@@ -12,7 +12,8 @@ const killed = (share: number): Fault => ({
 });
 
 /** Kills a program of the night that is no child of pg_dump's. */
-const killProgram = (name: string) => (nights: Nights) => nights.shell(`kill -KILL $(pgrep -x -u ${role} ${name})`);
+const killProgram = (pattern: string) => (nights: Nights) =>
+  nights.shell(`kill -KILL $(pgrep -x -f -u ${role} '${pattern}')`);
 
 const failedNights = 14;
 
@@ -24,10 +25,17 @@ export const interruptionFaults: FaultGroup = {
     killed(0.9),
     {
       name: "The program that writes the dump is killed",
-      midway: { share: 0.5, act: killProgram("tee") },
+      midway: { share: 0.5, act: killProgram("tee -- [^ ]*/hashed") },
       status: "1",
       says: /dump cannot be written to/,
       tonight: "none",
+    },
+    {
+      name: "The program that reads the dump for its copy is killed",
+      midway: { share: 0.5, act: killProgram("tee -- [^ ]*/plain") },
+      status: "1",
+      says: /off-host copy: .* cannot be read: signal KILL, /,
+      tonight: "only here",
     },
     {
       name: "The service is stopped (systemctl stop, a shutdown)",
@@ -128,7 +136,7 @@ async function shiftTimes(nights: Nights, by: string): Promise<void> {
   await nights.shell(`cd ${dumps}
     for file in *.dump *.sql; do
       stamp=$(grep -oP '\\d{8}T\\d{6}Z' <<<"$file")
-      moved=$(date -u -d "\${stamp:0:8} \${stamp:9:2}:\${stamp:11:2}:\${stamp:13:2} ${by}" +%Y%m%dT%H%M%SZ)
+      moved=$(date -u -d "\${stamp:0:8} \${stamp:9:2}:\${stamp:11:2}:\${stamp:13:2} UTC ${by}" +%Y%m%dT%H%M%SZ)
       jq --arg file "\${file/$stamp/$moved}" '.file = $file' "$file.json" >/run/manifest
       cat /run/manifest >"$file.json" # owner and mode stay
       mv "$file" "\${file/$stamp/$moved}"

@@ -94,7 +94,19 @@ export class Nights {
     const [invocation = "", result = "", status = "", ...lines] = text.trim().split("\n");
     assert.ok(!this.reported.has(invocation), "the service did not start");
     this.reported.add(invocation);
-    return { status: describeEnd(result, status), lines: lines.filter((line) => !ordinary.test(line)) };
+    const ended = describeEnd(result, status);
+    const said = lines.filter((line) => !ordinary.test(line));
+    return { status: ended, lines: said.length === 0 && ended !== "0" ? await this.linesOfUnit() : said };
+  }
+
+  /** What the unit said since its last start. Of a process that lived for moments, journald may not learn which run it was. */
+  private async linesOfUnit(): Promise<string[]> {
+    const text = await this.shell(`since=$(systemctl show --timestamp=us+utc -P InactiveExitTimestamp ${service})
+      journalctl -o cat -p warning --since "$since" _SYSTEMD_UNIT=${service}`);
+    return text
+      .trim()
+      .split("\n")
+      .filter((line) => line !== "" && !ordinary.test(line));
   }
 
   /** Sends the halted pg_dump a signal; it may be gone. */

@@ -31,6 +31,19 @@ function hold(statement: string) {
 const letGo = (nights: Nights) =>
   nights.shell("touch /run/fault.end; while [[ -e /run/fault.end ]]; do sleep 0.02; done; rm -f /run/fault.out");
 
+/** Connects an account so many times, until `leave`. */
+function occupy(account: string, connections: number) {
+  return (nights: Nights) =>
+    nights.shell(`cd /
+      for ((i = 0; i < ${connections}; i++)); do
+        PGAPPNAME=fault runuser -u ${account} -- psql -Xq -d expense_app_production -c 'SELECT pg_sleep(600)' >/dev/null 2>&1 &
+      done
+      until [[ $(runuser -u postgres -- psql -XAtqc "SELECT count(*) FROM pg_stat_activity
+        WHERE application_name = 'fault'") == ${connections} ]]; do sleep 0.05; done`);
+}
+
+const leave = cut("application_name = 'fault'");
+
 /** Starts the night, waits until it waits for the lock, and then does something to whoever holds it. */
 function whileWaiting(act: (nights: Nights) => Promise<unknown>): Fault["night"] {
   return async (nights) => {
@@ -106,11 +119,26 @@ export const serverFaults: FaultGroup = {
     },
     {
       name: "All connections of the server are taken",
-      inject: sql(`ALTER ROLE ${role} CONNECTION LIMIT 0`),
+      inject: (nights) =>
+        nights
+          .sql("ALTER SYSTEM SET max_connections = 13") // three of which are kept for superusers
+          .then(() => nights.shell(`systemctl restart ${cluster}`))
+          .then(() => occupy("postgres", 10)(nights)),
       status: "1",
-      says: /too many connections for role/,
+      says: /cannot log in to database .*remaining connection slots are reserved/,
       tonight: "none",
-      heal: sql(`ALTER ROLE ${role} CONNECTION LIMIT -1`),
+      heal: (nights) =>
+        leave(nights)
+          .then(() => nights.sql("ALTER SYSTEM RESET max_connections"))
+          .then(() => nights.shell(`systemctl restart ${cluster}`)),
+    },
+    {
+      name: "All connections that the role may have are taken",
+      inject: occupy(role, 20),
+      status: "1",
+      says: /cannot log in to database .*too many connections for role "trade_show_backup_prod"/,
+      tonight: "none",
+      heal: leave,
     },
     {
       name: "pg_hba.conf no longer admits the role",

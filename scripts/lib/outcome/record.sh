@@ -1,19 +1,21 @@
 # shellcheck shell=bash
-# What came of the night, as systemd tells it (MONITOR_*, systemd.exec(5)), and the record of it: BACKUP_STATE/night.json.
+# What came of a run, a night's or a drill's, as systemd tells it (MONITOR_*, systemd.exec(5)), and the record of it: RECORD.
 
-# Sets EVENT and the facts of the night.
+# Sets EVENT and the facts of the run.
 # shellcheck disable=SC2034 # EVENT is read by whoever tells
-learn_night() {
+learn_run() {
   local record
   record=$(read_record)
   RESULT=${MONITOR_SERVICE_RESULT:-unknown}
   STATUS=$(number_status "${MONITOR_EXIT_CODE:-}" "${MONITOR_EXIT_STATUS:-}")
   ENDED=$(date +%s)
-  STARTED=$ENDED
+  STARTED=$ENDED START_KNOWN=0
   learn_start
   FAILURES=$(jq '.failures // 0' <<<"$record" || echo 0)
   SINCE=$(jq '.failed_since // empty' <<<"$record" || true)
-  if [[ $RESULT != success ]]; then
+  if is_refused; then
+    EVENT=refused
+  elif [[ $RESULT != success ]]; then
     EVENT=failed
     FAILURES=$((FAILURES + 1))
     SINCE=${SINCE:-$STARTED}
@@ -24,6 +26,9 @@ learn_night() {
   fi
 }
 
+# A drill that another one kept from beginning proves nothing against the dumps: it neither failed nor succeeded.
+is_refused() { [[ $SUBJECT == drill && $RESULT == exit-code && $STATUS == 3 ]]; }
+
 # When the run began: systemd knows, unless another one has begun meanwhile.
 learn_start() {
   local key value
@@ -32,7 +37,7 @@ learn_start() {
     systemctl show --timestamp=unix --property=InvocationID,ExecMainStartTimestamp -- "$MONITOR_UNIT" || true
   )
   value=${unit[ExecMainStartTimestamp]:-}
-  if [[ ${unit[InvocationID]:-} == "${MONITOR_INVOCATION_ID:-}" && $value == @* ]]; then STARTED=${value#@}; fi
+  if [[ ${unit[InvocationID]:-} == "${MONITOR_INVOCATION_ID:-}" && $value == @* ]]; then STARTED=${value#@} START_KNOWN=1; fi
 }
 
 # One number, as a shell would give it: 137 where SIGKILL ended it.
@@ -47,11 +52,12 @@ number_status() {
   fi
 }
 
+# shellcheck disable=SC2153 # RECORD is set by choose_subject
 read_record() {
-  jq -c 'objects' -- "$BACKUP_STATE/night.json" 2>/dev/null || printf '{}'
+  jq -c 'objects' -- "$RECORD" 2>/dev/null || printf '{}'
 }
 
-# The record as it is after this night; what was true of the last good one stays.
+# The record as it is after this run; what was true of the last good one stays.
 make_record() {
   jq --arg result "$RESULT" --argjson status "$STATUS" --argjson started "$STARTED" --argjson ended "$ENDED" \
     --argjson failures "$FAILURES" --argjson since "${SINCE:-null}" '
@@ -62,10 +68,10 @@ make_record() {
 }
 
 write_record() {
-  local file=$BACKUP_STATE/night.json record
+  local record
   record=$(make_record)
-  printf '%s\n' "$record" >"$file.new"
-  mv -f -- "$file.new" "$file"
+  printf '%s\n' "$record" >"$RECORD.new"
+  mv -f -- "$RECORD.new" "$RECORD"
 }
 
 describe_reason() {
@@ -79,9 +85,18 @@ describe_reason() {
 }
 
 describe_status() {
+  local directory
   case $STATUS in
     3) printf 'another run was active (exit status 3)' ;;
-    226) printf 'the container no longer lets systemd mount (226/NAMESPACE): is nesting=1 off? pulumi up adapts the unit' ;;
+    226)
+      # What the unit may write is mounted for it.
+      for directory in "$BACKUP_DIRECTORY" "$BACKUP_STATE"; do
+        if [[ -z $directory || -d $directory ]]; then continue; fi
+        printf '%s is gone (226/NAMESPACE): pulumi up makes it anew' "$directory"
+        return
+      done
+      printf 'the container no longer lets systemd mount (226/NAMESPACE): is nesting=1 off? pulumi up adapts the unit'
+      ;;
     *) printf 'exit status %s' "$STATUS" ;;
   esac
 }
