@@ -12,6 +12,8 @@ script=$(readlink -f -- "${BASH_SOURCE[0]}")
 library=${script%/*}/lib
 # shellcheck source=lib/log.sh
 source "$library/log.sh"
+# shellcheck source=lib/signals.sh
+source "$library/signals.sh"
 # shellcheck source=lib/settings.sh
 source "$library/settings.sh"
 # shellcheck source=lib/account.sh
@@ -227,7 +229,7 @@ run_part() {
 # In the process of one part: whatever happens, nothing half is left.
 begin_part() {
   trap end_part EXIT
-  trap 'exit 143' TERM HUP
+  end_when_told
   LOG_SUBJECT=$1
   WORK=$(mktemp -d "$BACKUP_STATE/run.XXXXXX")
 }
@@ -284,7 +286,7 @@ let_old_dumps_go() {
 end_part() {
   local status=$?
   trap - ERR
-  trap '' TERM HUP # systemd tells every process, and so does the night: the second time must not cut this short
+  be_deaf
   end_progress
   stop_running
   if ((${#PARTIALS[@]})); then rm -rf -- "${PARTIALS[@]}"; fi
@@ -295,6 +297,7 @@ end_part() {
 CHILD=''
 stop_night() {
   local status=$1
+  be_deaf
   if [[ -n $CHILD ]]; then
     kill -TERM "$CHILD" 2>/dev/null || true
     wait "$CHILD" || true
@@ -307,6 +310,7 @@ trap 'stop_night 143' TERM HUP
 NIGHT=''
 end_night() {
   local status=$1
+  be_deaf
   rm -rf -- "$NIGHT"
   exit "$(visible_status "$status")"
 }

@@ -12,6 +12,8 @@ script=$(readlink -f -- "${BASH_SOURCE[0]}")
 library=${script%/*}/lib
 # shellcheck source=lib/log.sh
 source "$library/log.sh"
+# shellcheck source=lib/signals.sh
+source "$library/signals.sh"
 # shellcheck source=lib/settings.sh
 source "$library/settings.sh"
 # shellcheck source=lib/account.sh
@@ -129,8 +131,8 @@ read_options() {
 
 stop_drill() {
   local status=$1
+  be_deaf
   ERROR_FILE='' # the part's own message says less
-  trap '' INT TERM HUP
   if [[ -n ${PART:-} ]]; then
     stop_scratch_server
     kill -TERM "$PART" 2>/dev/null || true

@@ -10,6 +10,8 @@ umask 0027
 library=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/lib
 # shellcheck source=lib/log.sh
 source "$library/log.sh"
+# shellcheck source=lib/signals.sh
+source "$library/signals.sh"
 # shellcheck source=lib/settings.sh
 source "$library/settings.sh"
 # shellcheck source=lib/account.sh
@@ -167,6 +169,7 @@ make_work_directory() {
 finish() {
   local status=$1
   trap - ERR
+  be_deaf
   set +e
   stop_running
   clean_up_restore
@@ -174,7 +177,12 @@ finish() {
   exit "$(visible_status "$status")"
 }
 trap 'finish "$?"' EXIT
-trap 'write_line 3 "error: stopped by a signal"; exit 130' INT
-trap 'write_line 3 "error: stopped by a signal"; exit 143' TERM HUP
+stop_restore() {
+  be_deaf
+  write_line 3 "error: stopped by a signal"
+  exit "$1"
+}
+trap 'stop_restore 130' INT
+trap 'stop_restore 143' TERM HUP
 
 main "$@"

@@ -113,7 +113,7 @@ clean_up_alone() {
 drill_database() {
   local database=$1
   trap end_part EXIT
-  trap 'exit 143' INT TERM HUP
+  end_when_told
   # shellcheck disable=SC2034 # log.sh
   LOG_SUBJECT=$database
   # shellcheck disable=SC2034 # drillReport.sh
@@ -249,7 +249,7 @@ prove_scratch() {
 end_part() {
   local status=$?
   trap - ERR
-  trap '' INT TERM HUP
+  be_deaf
   stop_running
   remove_scratch
   write_result "$status"

@@ -90,7 +90,7 @@ READ_STEP=$((32 * 1024 * 1024))
 print_stored() {
   local file=$1 place=0 size
   trap - ERR
-  trap 'exit 143' TERM HUP # after the program that runs then: none outlives it
+  end_when_told # after the program that runs then: none outlives it
   leave_gate
   while wait_at_gate; do
     size=$(stat -c %s -- "$file" 2>/dev/null || echo 0) # whoever writes it may not have made it yet

@@ -135,8 +135,16 @@ keep_target() {
 begin_copier() {
   RUNNING=()
   leave_gate
-  trap 'status=$?; trap - ERR; trap "" TERM HUP; stop_running; exit "$status"' EXIT
-  trap 'exit 143' TERM HUP
+  trap end_copier EXIT
+  end_when_told
+}
+
+end_copier() {
+  local status=$?
+  trap - ERR
+  be_deaf
+  stop_running
+  exit "$status"
 }
 
 # Runs a command in a process of its own, so that its failure is a status, APART_STATUS, and not the end of this one.
@@ -154,7 +162,7 @@ copy_dump() {
   local target=$1 database=$2 file=$3 source=$4 object started=$SECONDS
   RUNNING=()
   trap 'end_copy "$target"' EXIT
-  trap 'exit 143' TERM HUP
+  end_when_told
   begin_copy_work "$(mktemp -d "$WORK/$target.XXXXXX")"
   object=$(object_of "$file")
   COPY_FACTS='{}'
@@ -176,7 +184,7 @@ begin_copy_work() {
 end_copy() {
   local target=$1 status=$?
   trap - ERR EXIT
-  trap '' TERM HUP
+  be_deaf
   stop_running
   if ((status)); then "${target}_abandon" || true; fi
   rm -rf -- "$COPY_WORK"

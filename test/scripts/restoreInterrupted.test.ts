@@ -229,10 +229,38 @@ describe("restore.sh that is killed", function () {
     assert.equal(limit(), "0");
     process.kill(running.pid, "SIGTERM");
     const outcome = await running.outcome;
-    for (const file of ["programs/pg_restore", "reached.fifo"]) fs.rmSync(path.join(site.root, file));
+    for (const file of ["programs/pg_restore", "reached", "reached.fifo"]) fs.rmSync(path.join(site.root, file));
     fs.chmodSync(site.root, 0o755);
     assert.equal(outcome.code, 143, outcome.stderr);
     assert.match(outcome.stderr, /stopped by a signal[^]*connections to 'shop' are allowed as before/);
+    await cleanUp();
+  });
+
+  it("by SIGTERM and Ctrl-C while it puts back what it changed: that is done to its end", async () => {
+    fs.chmodSync(site.root, 0o777);
+    const reached = path.join(site.root, "reached");
+    const gate = path.join(site.root, "gate");
+    execFileSync("mkfifo", ["-m", "666", gate]);
+    site.shadow(
+      "pg_restore",
+      `if [[ "$*" == *--single-transaction* ]]; then exit 7; fi; exec /usr/bin/pg_restore "$@"`,
+    );
+    site.shadow(
+      "psql",
+      `if [[ "$*" == *"connection limit -1" ]]; then : >${reached}; read -r _ <${gate}; fi; exec /usr/bin/psql "$@"`,
+    );
+    const running = restore(...into);
+    await until("it puts back the limit", () => fs.existsSync(reached));
+    for (const signal of ["SIGTERM", "SIGINT", "SIGTERM"] as const) process.kill(running.pid, signal);
+    fs.writeFileSync(gate, "go\n", { flag: "r+" }); // does not wait for a reader
+    const outcome = await running.outcome;
+    for (const file of ["programs/pg_restore", "programs/psql", "reached", "gate"])
+      fs.rmSync(path.join(site.root, file));
+    fs.chmodSync(site.root, 0o755);
+    assert.equal(outcome.code, 1, outcome.stderr);
+    assert.match(outcome.stderr, /connections to 'shop' are allowed as before/);
+    assert.doesNotMatch(outcome.stderr, /stopped by a signal/);
+    assert.equal(limit(), "-1");
     await cleanUp();
   });
 });
