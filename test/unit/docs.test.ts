@@ -14,3 +14,11 @@ describe("docs/bench.md", () => {
     assert.ok(reportIsCurrent());
   });
 });
+
+describe("README.md", () => {
+  it("says as many faults as docs/failures.md has", () => {
+    const rows = readFileSync("docs/failures.md", "utf8").split("\n");
+    const faults = rows.filter((row) => /^\| (?!fault |---)/.test(row)).length;
+    assert.match(readFileSync("README.md", "utf8"), new RegExp(`what each of ${faults} faults does`));
+  });
+});
