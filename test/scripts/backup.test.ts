@@ -229,7 +229,7 @@ describe("backup.sh", function () {
       site = new Site(cluster, ["shop"]);
       const file = path.join(site.root, "growing");
       const program = `set -Eeuo pipefail
-        for part in log content growing dump; do . '${scripts}/lib/'$part.sh; done
+        for part in log signals content growing dump; do . '${scripts}/lib/'$part.sh; done
         READ_STEP=100000; cd '${site.root}'; : >growing; mkdir gate; open_gate gate
         settle_on_disk() { stat -c %s growing >>settled; }
         print_stored growing >stored & reader=$!
