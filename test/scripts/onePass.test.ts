@@ -330,13 +330,14 @@ describe("copies to S3 while the dump is written", function () {
     assert.deepEqual(stored(), site.files);
   });
 
-  it("parts are as large as 10,000 of them must be to hold four times what is expected, none larger than S3 takes", () => {
-    const expected = [1, 2500 * 8 * mebibyte, 2500 * 8 * mebibyte + 1, 1024 ** 4, 5 * 1024 ** 4];
+  it("parts are few, and as large as 10,000 of them must be to hold four times what is expected; S3 takes them all", () => {
+    const few = [1, 16 * 8 * mebibyte, 16 * 8 * mebibyte + 1, 1024 * mebibyte];
+    const expected = [...few, 2500 * 64 * mebibyte, 2500 * 64 * mebibyte + 1, 1024 ** 4, 5 * 1024 ** 4];
     const program = `. '${scripts}/lib/targets/s3.sh'; for size in ${expected.join(" ")}; do choose_part_size "$size"; echo; done`;
     const sizes = execFileSync("bash", ["-euc", program], { encoding: "utf8" }).trim().split("\n").map(Number);
     assert.deepEqual(
       sizes.map((size) => size / mebibyte),
-      [8, 8, 16, 512, 4096],
+      [8, 8, 16, 64, 64, 128, 512, 4096],
     );
     for (const [position, size] of sizes.entries())
       assert.ok(size * 10_000 >= 4 * (expected[position] ?? 0), String(size));

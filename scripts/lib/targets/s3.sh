@@ -3,8 +3,10 @@
 # it is written; the last part, and the request that makes an object of them, are sent once the dump exists.
 
 # Bytes of the smallest part, and how many parts a dump is expected to have at most. S3 takes 10,000, so a dump may be
-# four times as large as expected; and all but the last have one size, since Cloudflare R2 takes no others.
+# four times as large as expected; and all but the last have one size, since Cloudflare R2 takes no others. Each part
+# costs a connection, and the last one is sent when the dump has ended: so few parts, unless they become large.
 readonly S3_LEAST_PART=$((8 * 1024 * 1024)) S3_EXPECTED_PARTS=2500
+readonly S3_USUAL_PARTS=16 S3_LARGE_PART=$((64 * 1024 * 1024))
 
 S3_UPLOAD=''
 
@@ -90,7 +92,7 @@ describe_object() {
 # Bytes of a part, for that many bytes in all.
 choose_part_size() {
   local size=$S3_LEAST_PART
-  while ((size * S3_EXPECTED_PARTS < $1)); do size=$((2 * size)); done
+  while ((size < S3_LARGE_PART && size * S3_USUAL_PARTS < $1 || size * S3_EXPECTED_PARTS < $1)); do size=$((2 * size)); done
   printf '%s' "$size"
 }
 
