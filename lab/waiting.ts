@@ -9,14 +9,14 @@ export function sleep(milliseconds: number): Promise<void> {
 
 /**
  * Asks until the answer is not `undefined`, and returns it.
- * @param what completes the sentence "… within 30 s", e.g. "PostgreSQL in container 2320 answers"
+ * @param what completes the sentence "… within 120 s", e.g. "PostgreSQL in container 2320 answers"
  * @param timeout milliseconds; `every` is the pause between two questions
  * @throws when the time is over, with the last error the question ended in, if any
  */
 export async function until<T>(
   what: string,
   ask: () => Promise<T | undefined> | T | undefined,
-  { timeout = 30_000, every = 100 }: { timeout?: number; every?: number } = {},
+  { timeout = 120_000, every = 100 }: { timeout?: number; every?: number } = {},
 ): Promise<T> {
   const end = Date.now() + timeout;
   let last = "";

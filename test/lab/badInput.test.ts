@@ -129,7 +129,6 @@ function plain(value: unknown): unknown {
 }
 
 describe("bad input", function () {
-  this.timeout(180_000);
   let deployed: Deployment;
   let before_: string;
 
@@ -159,7 +158,7 @@ describe("bad input", function () {
       for (const operation of ["preview", "up"] as const) {
         const started = Date.now();
         const text = await failure(deployed.stack[operation]());
-        assert.ok(Date.now() - started < 20_000, `${operation} took ${Date.now() - started} ms`);
+        assert.ok(Date.now() - started < 60_000, `${operation} took ${Date.now() - started} ms`);
         const lines = text.split("\n").map((line) => line.replace(/^ {4}error: /, "").replace(/^ {4}/, ""));
         for (const each of said)
           assert.ok(
@@ -211,7 +210,7 @@ describe("bad input", function () {
 
     it("without PostgreSQL: said, and completed by the next up", async () => {
       await deployed.stack.setConfig("retentionDays", 22);
-      await deployed.shell("systemctl stop postgresql");
+      await deployed.shell("systemctl stop postgresql@15-main.service");
       before_ = await look().catch(() => "");
       for (const operation of ["preview", "up"] as const)
         assert.match(
@@ -221,7 +220,9 @@ describe("bad input", function () {
               `[^]*See: pct exec ${vmid} -- systemctl status postgresql\n`,
           ),
         );
-      await deployed.shell("systemctl start postgresql; grep -x RETENTION_DAYS=21 /etc/trade-show-app/backup.env");
+      await deployed.shell(
+        "systemctl start postgresql@15-main.service; grep -x RETENTION_DAYS=21 /etc/trade-show-app/backup.env",
+      );
       assert.deepEqual(changed(await deployed.stack.up()), ["update /etc/trade-show-app/backup.env"]);
       await deployed.expectClean();
     });

@@ -5,7 +5,6 @@ import { Deployment } from "./deployment";
 const vmid = 2361;
 
 describe("the command line", function () {
-  this.timeout(180_000);
   let deployed: Deployment;
 
   const type = async (...args: string[]) => {

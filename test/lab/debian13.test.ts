@@ -22,11 +22,9 @@ interface Manifest {
 }
 
 describe("Debian 13", function () {
-  this.timeout(180_000);
   let deployment: Deployment;
 
   before(async function () {
-    this.timeout(400_000); // its image may have to be made
     deployment = await Deployment.create(vmid, { debian: "trixie" });
   });
 
@@ -65,7 +63,7 @@ describe("Debian 13", function () {
 
   it("dumps with zstd, says so in the manifest, and copies what it wrote", async () => {
     await deployment.run(["systemctl", "start", backup]);
-    const journal = await deployment.shell(`journalctl -o cat -u ${backup}`);
+    const journal = await deployment.journal(backup);
     assert.match(journal, /the night succeeded: 1 database\(s\)/);
     assert.match(
       journal,
@@ -126,7 +124,7 @@ describe("Debian 13", function () {
 
   it("drills", async () => {
     await deployment.run(["systemctl", "start", drill]);
-    const journal = await deployment.shell(`journalctl -o cat -u ${drill}`);
+    const journal = await deployment.journal(drill);
     assert.match(journal, /the drill succeeded: 1 database\(s\) restored and proved in [\d.]+ s/);
     assert.doesNotMatch(journal, /226\/NAMESPACE|Operation not permitted|Permission denied/);
   });
@@ -158,7 +156,7 @@ describe("Debian 13", function () {
     await deployment.run(["systemctl", "start", backup]);
     const [dump = ""] = await dumpFiles();
     assert.equal(await deployment.shell(`stat -c '%F %U:%G %a' ${dump}`), `directory ${role}:postgres 2750\n`);
-    const journal = await deployment.shell(`journalctl -o cat -u ${backup}`);
+    const journal = await deployment.journal(backup);
     assert.match(journal, /off-host: https:\S+\.dump\.tar with its manifest/);
     assert.doesNotMatch(journal, /Operation not permitted|Permission denied/);
     await deployment.run(["pg_restore", "--list", dump], "postgres");

@@ -9,7 +9,6 @@ const timer = "trade-show-db-backup.timer";
 const service = "trade-show-db-backup.service";
 
 describe("deployment", function () {
-  this.timeout(180_000);
   let deployment: Deployment;
   let created: string[];
   let output: string;

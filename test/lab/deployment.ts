@@ -53,8 +53,7 @@ export class Deployment {
     const result = await this.lab.pct(line, input === undefined ? {} : { input });
     if (result.code !== 0) {
       const [, unit] = /systemctl start (\S+)/.exec(line) ?? [];
-      const journal =
-        unit === undefined ? "" : await this.run(["journalctl", "--no-pager", "-o", "cat", "-n", "30", "-u", unit]);
+      const journal = unit === undefined ? "" : await this.journal(unit, "-n 30");
       assert.fail(`${line}: ${result.stderr || result.stdout}${journal}`);
     }
     return result.stdout;
@@ -70,6 +69,14 @@ export class Deployment {
   /** Runs lines of bash in the container as root; fails unless all of them succeed. Returns what they printed. */
   async shell(lines: string): Promise<string> {
     return this.run(["bash", "--norc", "-euo", "pipefail", "-c", lines]);
+  }
+
+  /**
+   * What a unit has said, up to now: of one that has just ended, journald may not have read the last lines yet.
+   * @param options of journalctl, e.g. `-b`
+   */
+  async journal(unit: string, options = ""): Promise<string> {
+    return this.shell(`journalctl --sync; journalctl --no-pager -o cat -u ${unit} ${options}`);
   }
 
   /** Runs SQL as postgres; returns the rows, columns separated by |. */

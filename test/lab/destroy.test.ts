@@ -24,7 +24,6 @@ const artefacts = [
 ];
 
 describe("destroy", function () {
-  this.timeout(180_000);
   let deployed: Deployment;
   /** All there was in the container's file system, outside of /proc and the like, before the first `up`. */
   let untouched: string;
@@ -245,7 +244,7 @@ describe("destroy", function () {
       const s3 = deployed.lab.s3.client();
       const { Contents = [] } = await s3.send(new ListObjectsV2Command({ Bucket: deployed.bucket }));
       assert.equal(Contents.length, 8);
-      const said = await deployed.shell(`journalctl -o cat -u ${service} --since -1min`);
+      const said = await deployed.journal(service, "--since -1min");
       assert.match(said, /the night succeeded/);
       assert.doesNotMatch(said, /warning/);
       const tags = await s3.send(

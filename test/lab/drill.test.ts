@@ -18,7 +18,6 @@ interface Report {
 }
 
 describe("the drill", function () {
-  this.timeout(180_000);
   let deployment: Deployment;
 
   before(async () => {
@@ -41,7 +40,7 @@ describe("the drill", function () {
 
   it("fails while there is no dump, and says why in the journal", async () => {
     await deployment.shell(`! systemctl start ${service} 2>/dev/null`);
-    const journal = await deployment.shell(`journalctl -o cat -u ${service}`);
+    const journal = await deployment.journal(service);
     assert.match(journal, /no verified dump of database 'expense_app_production'/);
     assert.equal((await report().catch(() => undefined))?.ok, undefined, "--report exits with 1 after a bad drill");
   });
@@ -57,7 +56,7 @@ describe("the drill", function () {
     const [database] = databases;
     const rows = await deployment.sql("select (select count(*) from expenses) + (select count(*) from events)");
     assert.ok(database && database.seconds > 0 && database.rows > Number(rows), JSON.stringify(database));
-    const journal = await deployment.shell(`journalctl -o cat -u ${service}`);
+    const journal = await deployment.journal(service);
     assert.match(
       journal,
       /the drill succeeded: 1 database\(s\) restored and proved in [\d.]+ s, 2 dump\(s\) kept here are whole\. Report: \//,
@@ -166,7 +165,7 @@ describe("the drill", function () {
       await deployment.run(["systemctl", "start", "trade-show-db-backup.service"]);
       await deployment.shell(`sed -i "s/^S3_READER_SECRET.*/S3_READER_SECRET_ACCESS_KEY='wrong'/" ${secrets}`);
       await deployment.shell(`! systemctl start ${service} 2>/dev/null`);
-      const journal = await deployment.shell(`journalctl -o cat -n 20 -u ${service}`);
+      const journal = await deployment.journal(service, "-n 20");
       assert.match(journal, /expense_app_production: error: GET https:\S+: HTTP 403/);
       assert.match(journal, /the drill failed for: 'expense_app_production'/);
       await deployment.stack.up();

@@ -28,7 +28,6 @@ type Source = "s3" | "nas";
 
 for (const { title, vmid, debian, encrypted } of drills) {
   describe(title, function () {
-    this.timeout(180_000);
     const prefix = `ct${vmid}/`;
     const reader = `fire-drill-reader-${vmid}`;
     let deployment: Deployment;

@@ -10,7 +10,6 @@ const service = "trade-show-db-backup.service";
 const regranted = ["update /etc/trade-show-app/backup.env", "update audit-/usr/local/bin/trade-show-db-backup.sh"];
 
 describe("grants by schema", function () {
-  this.timeout(180_000);
   let deployment: Deployment;
   /** As it was before the first deployment. */
   let untouched: string;
@@ -172,7 +171,7 @@ describe("grants by schema", function () {
       );
       const night = await deployment.lab.exec(vmid, ["systemctl", "start", service]);
       assert.notEqual(night.code, 0);
-      const said = await deployment.run(["journalctl", "--no-pager", "-o", "cat", "-n", "20", "-u", service]);
+      const said = await deployment.journal(service, "-n 20");
       assert.match(
         said,
         /row-level security.*\(setting bypassRls\): public\.users; large objects .*\(setting largeObjects\): 4711$/m,

@@ -26,7 +26,6 @@ const hang = {
 };
 
 describe("interrupted", function () {
-  this.timeout(180_000);
   let deployed: Deployment;
   let relay: Relay;
   let old: string;

@@ -14,7 +14,6 @@ const vmid = 2398;
 const nobody = 2399;
 
 describe("lab", function () {
-  this.timeout(120_000);
   let lab: Lab;
 
   before(async () => {

@@ -17,7 +17,6 @@ const service = "trade-show-db-backup.service";
 const directory = `/ct${vmid}`;
 
 describe("copies on a NAS", function () {
-  this.timeout(180_000);
   let lab: Lab;
   let deployment: Deployment;
   /** Names of the dumps, oldest first. */
@@ -184,7 +183,7 @@ describe("copies on a NAS", function () {
     const status = await deployment.run(["systemctl", "show", "-P", "ExecMainStatus", service]);
     assert.equal(status, "1\n");
     await newDump();
-    return deployment.run(["journalctl", "-u", service, "-o", "cat", "--no-pager", `--after-cursor=${cursor}`]);
+    return deployment.journal(service, `--after-cursor='${cursor}'`);
   }
 
   async function newDump(): Promise<string> {

@@ -19,7 +19,6 @@ const ping = "ping-91c2f3f0c8b24a0c9e";
 const secretsFile = "/etc/trade-show-app/outcome-secrets.env";
 
 describe("what came of a night", function () {
-  this.timeout(180_000);
   const receiver = new Receiver();
   let deployed: Deployment;
 
@@ -180,7 +179,9 @@ describe("what came of a night", function () {
 
   it("a drill that is good again is told once, with how long a recovery takes", async () => {
     // The damaged dump is an older one by now; the operator does as the drill said.
-    const damaged = await deployed.shell(`journalctl -o cat -u ${drillService} | grep -o 'remove both: rm -r .*'`);
+    const damaged = await deployed.shell(
+      `journalctl --sync; journalctl -o cat -u ${drillService} | grep -o 'remove both: rm -r .*'`,
+    );
     await deployed.shell(damaged.trim().split("\n").at(-1)?.replace("remove both: ", "") ?? "false");
     await drill(0);
     assert.match(await paged(), /^PGBACKUP_EVENT=recovered$/m);
@@ -217,7 +218,7 @@ describe("what came of a night", function () {
     await night(1); // the night itself notices that mail is gone
     assert.match(await paged(), /^PGBACKUP_EVENT=failed$/m);
     assert.match(await paged(), /NOTIFY_MAIL is 'ops@example\.org', but there is no sendmail/);
-    const journal = await deployed.shell(`journalctl -o cat -u ${outcome} -p err`);
+    const journal = await deployed.journal(outcome, "-p err");
     assert.match(journal, /^error: NOTIFY_WEBHOOK: refused with HTTP 503$/m);
     assert.match(journal, /^error: not everything was told or kept: NOTIFY_MAIL NOTIFY_WEBHOOK failed$/m);
     await deployed.shell("mv /usr/sbin/sendmail.gone /usr/sbin/sendmail");
@@ -226,7 +227,7 @@ describe("what came of a night", function () {
 
   it("its URLs are nowhere in plain text but in one file of the account", async () => {
     const state = await deployed.stack.exportState();
-    const journal = await deployed.run(["journalctl", "--no-pager", "--all", "--output=export"]);
+    const journal = await deployed.shell("journalctl --sync; journalctl --no-pager --all --output=export");
     const config = fs.readFileSync(deployed.stack.config.file, "utf8");
     for (const secret of [hook, ping])
       for (const [where, text] of Object.entries({ state, journal, config })) {

@@ -86,7 +86,6 @@ function only(stack: Stack, type: string): Recorded {
 const isSecret = (value: unknown): boolean => JSON.stringify(value ?? "").includes('"ciphertext"');
 
 describe("stand-in for @pulumi/command", function () {
-  this.timeout(120_000);
   const journal = path.join(temporary, "journal");
   const note = (word: string): string => `echo ${word} >> ${journal}`;
   const journalled = (): string[] =>
@@ -277,7 +276,6 @@ describe("stand-in for @pulumi/command", function () {
 });
 
 describe("stand-in for @pulumi/aws", function () {
-  this.timeout(120_000);
   const bucketName = `stand-in-${process.pid}`;
   let stack: Stack;
   let clientOptions: S3ClientConfig & IAMClientConfig;

@@ -30,8 +30,6 @@ async function serviceState(deployed: Deployment): Promise<string> {
 }
 
 describe("reboot", function () {
-  this.timeout(180_000);
-
   describe("over the timer's hour", () => {
     const vmid = 2356;
     let deployed: Deployment;
@@ -80,7 +78,7 @@ describe("reboot", function () {
         await listCopies(deployed),
         names.map((name) => `ct${vmid}/${name}`),
       );
-      assert.match(await deployed.shell(`journalctl -o cat -b -u ${service}`), /the night succeeded: 1 database\(s\)/);
+      assert.match(await deployed.journal(service, "-b"), /the night succeeded: 1 database\(s\)/);
       // And it has not started again.
       assert.match(await deployed.shell(`systemctl list-timers --no-legend ${timer}`), / 02:00:00 UTC /);
       await deployed.expectClean();
@@ -143,7 +141,7 @@ describe("reboot", function () {
       assert.equal(names.length, 4);
       assert.deepEqual(names.slice(0, 2), [first, firstManifest]);
       assert.match(
-        await deployed.shell(`journalctl -o cat -b -u ${service}`),
+        await deployed.journal(service, "-b"),
         new RegExp(`warning: removed ${partial.replaceAll(".", "\\.")}, left by a run that was cut off`),
       );
       assert.equal((await deployed.shell("ls -A /var/lib/trade-show-db")).trim(), "lock\noff-host\nrestore.lock");

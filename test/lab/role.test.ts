@@ -53,7 +53,6 @@ const refused: Readonly<Record<string, [sql: string, reason: RegExp]>> = {
 };
 
 describe("role", function () {
-  this.timeout(180_000);
   let deployment: Deployment;
 
   before(async () => {

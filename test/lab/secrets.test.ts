@@ -19,7 +19,6 @@ const planted = "Planted+Secret/0123456789abcdefghijklmnop";
 const ownSecret = "Own+Secret/zyxwvutsrqponmlkjihgfedcba9876";
 
 describe("secrets", function () {
-  this.timeout(180_000);
   let deployment: Deployment;
   let sampler: ProcessList;
   /** Texts that must be nowhere in plain. */
@@ -203,7 +202,7 @@ describe("secrets", function () {
   }
 
   async function journal(): Promise<string> {
-    return deployment.run(["journalctl", "--no-pager", "--all", "--output=export"]);
+    return deployment.shell("journalctl --sync; journalctl --no-pager --all --output=export");
   }
 
   /** Files of the container that hold one of these texts. The texts travel by standard input. */

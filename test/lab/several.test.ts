@@ -22,7 +22,6 @@ const hostile = [
 const databases = ["expense_app_production", ...hostile];
 
 describe("several databases", function () {
-  this.timeout(180_000);
   let deployment: Deployment;
 
   before(async () => {
@@ -48,12 +47,12 @@ describe("several databases", function () {
       assert.equal(manifest.sha256, sum, name);
       if (name !== "expense_app_production") assert.deepEqual(manifest.tables, tablesOf(name));
     }
-    const said = await deployment.run(["journalctl", "--no-pager", "-o", "cat", "-u", "trade-show-db-backup.service"]);
+    const said = await deployment.journal("trade-show-db-backup.service");
     assert.match(said, new RegExp(`^the night succeeded: ${databases.length} database\\(s\\)$`, "m"));
   });
 
   it("are all off-host, under names of their own", async () => {
-    const said = await deployment.run(["journalctl", "--no-pager", "-o", "cat", "-u", "trade-show-db-backup.service"]);
+    const said = await deployment.journal("trade-show-db-backup.service");
     const copies = [...said.matchAll(/: off-host: (\S+) with its manifest/g)].map(([, url]) => url);
     assert.equal(new Set(copies).size, databases.length + 1, "and the globals");
   });
@@ -183,14 +182,8 @@ describe("several databases", function () {
       ]);
       assert.match(elapse.stdout, / 04:15:00 UTC$/m);
       await deployment.type(`pct exec ${second} -- systemctl start trade-show-db-backup.service`);
-      const log = await deployment.lab.exec(second, [
-        "journalctl",
-        "--no-pager",
-        "-o",
-        "cat",
-        "-u",
-        "trade-show-db-backup",
-      ]);
+      const read = "journalctl --sync; journalctl --no-pager -o cat -u trade-show-db-backup";
+      const log = await deployment.lab.exec(second, ["bash", "--norc", "-c", read]);
       assert.match(log.stdout, new RegExp(`off-host: \\S+/${deployment.bucket}/ct${second}/expense_app_production_`));
       const key = async (id: number) => {
         const secrets = await deployment.lab.exec(id, ["cat", "/etc/trade-show-app/backup-secrets.env"]);

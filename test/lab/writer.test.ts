@@ -11,7 +11,6 @@ const database = "expense_app_production";
 const dumps = "/var/backups/trade-show-app";
 
 describe("off-host copies", function () {
-  this.timeout(180_000);
   let deployment: Deployment;
   /** As the bucket's owner. */
   let owner: s3.S3Client;

@@ -3,7 +3,6 @@ import { Cluster } from "./cluster";
 import { Site } from "./site";
 
 describe("audit of the role", function () {
-  this.timeout(60_000);
   let cluster: Cluster;
   let site: Site;
 

@@ -33,7 +33,7 @@ export function start(command: string, args: readonly string[], env: NodeJS.Proc
 }
 
 /** Waits until a condition holds; fails, naming it, after the limit. */
-export async function until<T>(what: string, probe: () => T | undefined | false, seconds = 30): Promise<T> {
+export async function until<T>(what: string, probe: () => T | undefined | false, seconds = 120): Promise<T> {
   const end = Date.now() + seconds * 1000;
   for (;;) {
     const found = probe();

@@ -7,7 +7,6 @@ import { S3Server } from "./s3Server";
 import { flipBit, scripts, Site } from "./site";
 
 describe("backup.sh as people run it", function () {
-  this.timeout(60_000);
   let cluster: Cluster;
   let site: Site;
   let s3: S3Server;

@@ -26,7 +26,6 @@ interface Report {
 }
 
 describe("drill.sh", function () {
-  this.timeout(180_000);
   let cluster: Cluster;
   let site: Site;
 

@@ -25,7 +25,6 @@ const sources: readonly [string, (role: string) => OffHost][] = [
 
 for (const [from, copiesFor] of sources) {
   describe(`drill.sh, DRILL_FROM ${from}`, function () {
-    this.timeout(90_000);
     let cluster: Cluster;
     let site: Site;
     let copies: OffHost;

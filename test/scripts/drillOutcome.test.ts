@@ -11,7 +11,6 @@ const unit = "trade-show-db-drill.service";
 const invocation = "0123456789abcdef0123456789abcdef";
 
 describe("what came of a drill", function () {
-  this.timeout(60_000);
   let cluster: Cluster;
   let site: OutcomeSite;
   let receiver: Receiver;

@@ -3,7 +3,6 @@ import { Cluster, type Outcome } from "./cluster";
 import { Site } from "./site";
 
 describe("dumpability, each night", function () {
-  this.timeout(60_000);
   let cluster: Cluster;
   let site: Site;
 

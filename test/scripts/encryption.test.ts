@@ -9,7 +9,6 @@ import { S3Server } from "./s3Server";
 import { Site } from "./site";
 
 describe("copies encrypted to age recipients", function () {
-  this.timeout(90_000);
   let cluster: Cluster;
   let site: Site;
   let s3: S3Server;

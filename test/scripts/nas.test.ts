@@ -8,7 +8,6 @@ import { S3Server } from "./s3Server";
 import { Site, type Settings } from "./site";
 
 describe("copies to a NAS", function () {
-  this.timeout(90_000);
   let cluster: Cluster;
   let site: Site;
   let nas: NasServer;
@@ -108,7 +107,7 @@ describe("copies to a NAS", function () {
   });
 
   it("go on where they were when the connection is cut", async () => {
-    makeSite(["large"]);
+    makeSite(["large"], { NAS_STALL_SECONDS: "60" }); // rsync is a child of the one that is watched
     const record = path.join(site.state, "sent");
     // The second transfer's connection dies; what each transfer sent is recorded.
     site.shadow(

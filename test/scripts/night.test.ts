@@ -7,7 +7,6 @@ import { S3Server } from "./s3Server";
 import { Site } from "./site";
 
 describe("a night's settings and preflight", function () {
-  this.timeout(60_000);
   let cluster: Cluster;
   let site: Site;
 

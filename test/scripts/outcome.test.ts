@@ -18,7 +18,6 @@ const failure = {
 const success = { ...failure, MONITOR_SERVICE_RESULT: "success", MONITOR_EXIT_STATUS: "0" };
 
 describe("what came of a night", function () {
-  this.timeout(60_000);
   let cluster: Cluster;
   let site: OutcomeSite;
   let receiver: Receiver;
@@ -150,7 +149,10 @@ describe("what came of a night", function () {
 
   it("reaches the other channels when one fails, and says which", async () => {
     site.shadow("sendmail", "echo 'no relay' >&2; exit 75");
-    site.configureOutcome(every(), { NOTIFY_WEBHOOK: `${url}/stalled/SECRET`, PING_URL: `${url}/stalled/uuid` });
+    site.configureOutcome(
+      { ...every(), NOTIFY_SECONDS: "1" },
+      { NOTIFY_WEBHOOK: `${url}/stalled/SECRET`, PING_URL: `${url}/stalled/uuid` },
+    );
     const told = await site.tell(failure);
     assert.equal(told.code, 1);
     assert.match(fs.readFileSync(site.heard, "utf8"), /PGBACKUP_EVENT=failed/);
@@ -162,7 +164,10 @@ describe("what came of a night", function () {
 
     receiver.status = 404;
     site.shadow("hear", "sleep 60");
-    site.configureOutcome({ NOTIFY_COMMAND: `${site.programs}/hear` }, { NOTIFY_WEBHOOK: `${url}/hook` });
+    site.configureOutcome(
+      { NOTIFY_COMMAND: `${site.programs}/hear`, NOTIFY_SECONDS: "1" },
+      { NOTIFY_WEBHOOK: `${url}/hook` },
+    );
     const second = await site.tell(failure);
     assert.match(second.stderr, /^error: NOTIFY_COMMAND took longer than 1 s and was stopped$/m);
     assert.match(second.stderr, /^error: NOTIFY_WEBHOOK: refused with HTTP 404$/m);

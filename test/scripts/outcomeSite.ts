@@ -32,7 +32,7 @@ export class OutcomeSite extends Site {
       BACKUP_VMID: "2320",
       BACKUP_HOST: "pve",
       OUTCOME_SECRETS: file,
-      NOTIFY_SECONDS: "1",
+      NOTIFY_SECONDS: "30",
       ...settings,
     });
   }

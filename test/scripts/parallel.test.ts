@@ -24,7 +24,6 @@ function hashOf(directory: string): string {
 }
 
 describe("a dump made side by side (DUMP_JOBS)", function () {
-  this.timeout(90_000);
   let cluster: Cluster;
   let site: Site;
   let s3: S3Server;

@@ -43,14 +43,12 @@ const refused = [
 
 for (const version of postgresVersions) {
   describe(`PostgreSQL ${version}`, function () {
-    this.timeout(120_000);
     let cluster: Cluster;
     let agent: RoleAgent;
     /** Since 15, PUBLIC may no longer make tables in schema public of a new database. */
     const isOpen = version < 15;
 
     before(async function () {
-      this.timeout(300_000); // the servers may have to be fetched
       cluster = new Cluster(await postgresServer(version));
       agent = new RoleAgent(cluster);
       cluster.sql("postgres", "create role other; create role stranger");

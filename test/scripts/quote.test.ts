@@ -19,7 +19,6 @@ const hostile = fc
   .map((parts) => parts.join("").replaceAll("\0", ""));
 
 describe("quoting, read back by the real psql and bash", function () {
-  this.timeout(120_000);
   let cluster: Cluster;
 
   before(() => (cluster = new Cluster()));

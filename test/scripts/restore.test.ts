@@ -22,7 +22,6 @@ const schema = `
 const newest = ["shop|public.expenses|created_at|id,merchant,amount,created_at"];
 
 describe("restore.sh", function () {
-  this.timeout(60_000);
   let cluster: Cluster;
   let site: Site;
   let dump: string;
@@ -307,7 +306,6 @@ describe("restore.sh", function () {
   });
 
   it("hostile database names make the round trip", async function () {
-    this.timeout(180_000);
     const names = [
       `we"ird 'na=me; $(touch /tmp/x) \\`,
       "-ünïcode",

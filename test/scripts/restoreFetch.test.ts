@@ -120,7 +120,6 @@ const sources: readonly [string, (role: string) => OffHost][] = [
 
 for (const [from, copiesFor] of sources) {
   describe(`restore.sh --from ${from}`, function () {
-    this.timeout(120_000);
     let fetching: Fetching;
     let site: Site;
     let cluster: Cluster;
@@ -457,7 +456,6 @@ for (const [from, copiesFor] of sources) {
 }
 
 describe("restore.sh --from s3, its reader", function () {
-  this.timeout(60_000);
   let fetching: Fetching;
 
   before(async () => {
@@ -479,7 +477,6 @@ describe("restore.sh --from s3, its reader", function () {
 });
 
 describe("restore.sh --from nas, its account", function () {
-  this.timeout(60_000);
   let copies: NasCopies;
   let fetching: Fetching;
 

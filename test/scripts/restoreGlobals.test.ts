@@ -5,7 +5,6 @@ import { Cluster } from "./cluster";
 import { Site } from "./site";
 
 describe("restore.sh --globals", function () {
-  this.timeout(120_000);
   let cluster: Cluster;
   let site: Site;
   let dump: string;

@@ -27,7 +27,6 @@ const schema = `
   insert into trade.days select date '2026-01-01' + i, 'day ' || i from generate_series(1, 50) i`;
 
 describe("restore.sh: where to, what of it, and what it refuses", function () {
-  this.timeout(120_000);
   let cluster: Cluster;
   let site: Site;
   let dump: string;
@@ -178,12 +177,16 @@ describe("restore.sh: where to, what of it, and what it refuses", function () {
     );
     await until(
       "a session is there",
-      () => cluster.sql("postgres", "select count(*) from pg_stat_activity where datname = 'target'") === "1",
+      () =>
+        cluster.sql(
+          "postgres",
+          "select count(*) from pg_stat_activity where datname = 'target' and backend_type = 'client backend'",
+        ) === "1",
     );
     site.shadow(
       "pg_restore",
       `if [[ "$*" == *--single-transaction* ]]; then
-        psql -XAtd postgres -c "select datconnlimit || ' ' || (select count(*) from pg_stat_activity where datname = 'target') from pg_database where datname = 'target'" >&2
+        psql -XAtd postgres -c "select datconnlimit || ' ' || (select count(*) from pg_stat_activity where datname = 'target' and backend_type = 'client backend') from pg_database where datname = 'target'" >&2
       fi; exec /usr/bin/pg_restore "$@"`,
     );
     const outcome = await site.run(

@@ -9,7 +9,6 @@ const all: Grants = { ...options, grants: "all" };
 const schemas: Grants = { ...options, grants: [{ database: "shop", schemas: ["public"], owners: ["app"] }] };
 
 describe("the role, granted by schema", function () {
-  this.timeout(120_000);
   let cluster: Cluster;
   let agent: RoleAgent;
 

@@ -17,7 +17,6 @@ const owned = `The owner's "own" \\ database`;
 const all = "shop";
 
 describe("round trip", function () {
-  this.timeout(120_000);
   let cluster: Cluster;
   let site: Site;
   const originals = new Map<string, string>();

@@ -24,7 +24,6 @@ const part = `
   wait "$!"`;
 
 describe("a process that is told to stop", function () {
-  this.timeout(60_000);
   let directory: string;
 
   beforeEach(() => (directory = fs.mkdtempSync(path.join(os.tmpdir(), "pgbackup-signals-"))));

@@ -90,7 +90,7 @@ export class Site {
       RETENTION_DAYS: "14",
       S3_BUCKET: "",
       S3_PREFIX: "ct2320/",
-      S3_STALL_SECONDS: "2",
+      S3_STALL_SECONDS: "60",
       ...settings,
     };
     const lines = Object.entries(values).map(([key, value]) =>

@@ -27,7 +27,6 @@ const writing = process.env.PGBACKUP_WRITE_FAILURES === "1";
 const farewell = /^error: the night failed for: .*\. Nothing was removed; earlier dumps are untouched$/;
 
 describe("failures", function () {
-  this.timeout(120_000);
   let nights: Nights;
   let ways: Record<Target, Relay>;
   let deployment: Deployment;

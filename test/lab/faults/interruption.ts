@@ -13,7 +13,7 @@ const killed = (share: number): Fault => ({
 
 /** Kills a program of the night that is no child of pg_dump's. */
 const killProgram = (pattern: string) => (nights: Nights) =>
-  nights.shell(`kill -KILL $(pgrep -x -f -u ${role} '${pattern}')`);
+  nights.shell(`until pids=$(pgrep -x -f -u ${role} '${pattern}'); do sleep 0.05; done; kill -KILL $pids`);
 
 const failedNights = 14;
 
@@ -48,7 +48,7 @@ export const interruptionFaults: FaultGroup = {
       name: "The night hangs beyond the service's time limit",
       inject: (nights) =>
         nights.shell(`mkdir -p /run/systemd/system/${service}.d
-          printf '[Service]\\nTimeoutStartSec=3\\n' >/run/systemd/system/${service}.d/limit.conf; systemctl daemon-reload`),
+          printf '[Service]\\nTimeoutStartSec=15\\n' >/run/systemd/system/${service}.d/limit.conf; systemctl daemon-reload`),
       midway: {
         share: 0.5,
         act: (nights) =>

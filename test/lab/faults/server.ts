@@ -1,4 +1,5 @@
 /** Faults of the PostgreSQL server, its roles and its tables. */
+import { until } from "../../../lab/waiting";
 import { role, type Nights } from "./nights";
 import type { Fault, FaultGroup } from "./fault";
 import { newerServer } from "./newerServer";
@@ -15,6 +16,16 @@ const dumping = `usename = '${role}' AND query LIKE 'COPY%'`;
 const holding = `usename = '${role}' AND query NOT LIKE 'COPY%'`;
 const cut = (sessions: string) =>
   sql(`SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE ${sessions}`);
+
+/** Waits until the session that holds the snapshot has answered its last question. */
+const untilCounted = (nights: Nights) =>
+  until(
+    "the rows are counted",
+    async () =>
+      (await nights.sql(`SELECT count(*) FROM pg_stat_activity
+        WHERE ${holding} AND state = 'idle in transaction' AND query LIKE '%pg_database_size(oid)%'`)) !== "0" ||
+      undefined,
+  );
 
 /** Holds a lock on a table for as long as it is told, in a session that outlives the command. */
 function hold(statement: string) {
@@ -112,7 +123,7 @@ export const serverFaults: FaultGroup = {
     },
     {
       name: "That connection is cut once pg_dump has the snapshot and the rows are counted",
-      midway: { share: 0.5, act: cut(holding) },
+      midway: { share: 0.5, act: (nights) => untilCounted(nights).then(() => cut(holding)(nights)) },
       status: "0",
       says: undefined,
       tonight: "off-host",
