@@ -1,12 +1,14 @@
 /** `pulumi up` on a new container: what stands there afterwards, what an operator can do with it, and what changes. */
 import * as assert from "node:assert/strict";
-import { changed, Deployment } from "./deployment";
+import { changed, Deployment, timeOfDay } from "./deployment";
 
 const vmid = 2340;
 const database = "expense_app_production";
 const dumps = "/var/backups/trade-show-app";
 const timer = "trade-show-db-backup.timer";
 const service = "trade-show-db-backup.service";
+/** What the tests change the schedule to. */
+const later = timeOfDay(11);
 
 describe("deployment", function () {
   let deployment: Deployment;
@@ -102,9 +104,9 @@ describe("deployment", function () {
     assert.match(await deployment.run(["passwd", "--status", "trade_show_backup_prod"]), /^trade_show_backup_prod L /);
   });
 
-  it("leaves a timer that is enabled, active, persistent, and elapses next at 02:00 UTC", async () => {
+  it("leaves a timer that is enabled, active, persistent, and elapses next at the time of the schedule", async () => {
     assert.deepEqual(await timerFacts(timer), { enabled: "enabled", active: "active", persistent: "yes" });
-    assert.equal(await nextElapse(timer), upcoming(2, 0));
+    assert.equal(await nextElapse(timer), upcoming(deployment.calendar));
     assert.equal(await deployment.run(["systemctl", "show", "-P", "Unit", timer]), `${service}\n`);
     assert.equal((await deployment.lab.exec(vmid, ["systemctl", "is-enabled", service])).stdout, "static\n");
     assert.equal(await deployment.run(["systemctl", "--failed", "--no-legend"]), "");
@@ -114,15 +116,16 @@ describe("deployment", function () {
     afterEach(() => deployment.expectClean());
 
     it("schedule: previews the timer alone, with the line that changes, and the timer elapses at the new time", async () => {
-      await deployment.stack.setConfig("schedule", "*-*-* 03:30:00");
+      const before = deployment.calendar;
+      await deployment.stack.setConfig("schedule", later);
       const { output, changes } = await preview();
       assert.deepEqual(changes, ["update trade-show-db-backup.timer"]);
-      assertDiff(output, ["OnCalendar=*-*-* 02:00:00 UTC"], ["OnCalendar=*-*-* 03:30:00 UTC"]);
-      assert.equal(await nextElapse(timer), upcoming(2, 0), "a preview changes nothing");
+      assertDiff(output, [`OnCalendar=${before}`], [`OnCalendar=${later} UTC`]);
+      assert.equal(await nextElapse(timer), upcoming(before), "a preview changes nothing");
 
       assert.deepEqual(changed(await deployment.stack.up()), ["update trade-show-db-backup.timer"]);
       assert.deepEqual(await timerFacts(timer), { enabled: "enabled", active: "active", persistent: "yes" });
-      assert.equal(await nextElapse(timer), upcoming(3, 30));
+      assert.equal(await nextElapse(timer), upcoming(`${later} UTC`));
     });
 
     it("retentionDays: previews backup.env alone, with the line that changes", async () => {
@@ -284,7 +287,7 @@ describe("deployment", function () {
       }
       const unused = handlers.filter((_, index) => !used.has(index)).map(([pattern]) => String(pattern));
       assert.deepEqual(unused, [], "commands that the runbook should have");
-      assert.match(runbook, /\| trade-show-db-backup\.timer: \*-\*-\* 03:30:00 UTC \|/);
+      assert.ok(runbook.includes(`| trade-show-db-backup.timer: ${later} UTC |`));
     });
 
     async function startsBackup(line: string) {
@@ -423,7 +426,7 @@ describe("deployment", function () {
         active: "active",
         persistent: "yes",
       });
-      assert.equal(await nextElapse("expense-db-backup.timer"), upcoming(3, 30));
+      assert.equal(await nextElapse("expense-db-backup.timer"), upcoming(`${later} UTC`));
       const kept = await listDumps();
       const made = await newDump(
         () => deployment.type(`pct exec ${vmid} -- systemctl start expense-db-backup.service`),
@@ -487,10 +490,11 @@ describe("deployment", function () {
   }
 });
 
-/** The next time it is that hour and minute in UTC, as systemd writes it. */
-function upcoming(hour: number, minute: number): string {
+/** The next time of a calendar expression with a time of day in UTC, as systemd writes it. */
+function upcoming(calendar: string): string {
+  const [, hour] = /^\*-\*-\* (\d\d):00:00 UTC$/.exec(calendar) ?? [];
   const time = new Date();
-  time.setUTCHours(hour, minute, 0, 0);
+  time.setUTCHours(Number(hour), 0, 0, 0);
   if (time.getTime() <= Date.now()) time.setUTCDate(time.getUTCDate() + 1);
   const day = time.toLocaleDateString("en-US", { weekday: "short", timeZone: "UTC" });
   return `${day} ${time.toISOString().slice(0, 10)} ${time.toISOString().slice(11, 19)} UTC`;

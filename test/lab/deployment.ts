@@ -26,7 +26,12 @@ export class Deployment {
     const lab = await Lab.open(process.env.PGBACKUP_LAB ?? "test");
     await lab.createContainer(vmid, { ...options, fresh: true });
     await lab.createSampleDatabase(vmid, { database: "expense_app_production", expenses });
-    const given = { ...settingsFor(lab, vmid), ...(typeof settings === "function" ? settings(lab) : settings) };
+    const given: Settings = {
+      ...settingsFor(lab, vmid),
+      schedule: timeOfDay(12),
+      drillSchedule: timeOfDay(12),
+      ...(typeof settings === "function" ? settings(lab) : settings),
+    };
     const stack = lab.stack(`test-${vmid}`, given);
     await stack.cancel(); // what a run that was cut off has left
     await stack.forget();
@@ -41,6 +46,11 @@ export class Deployment {
     await removeBucket(this.lab, this.bucket);
     removeFromNas(this.lab, this.vmid);
     await this.stack.forget();
+  }
+
+  /** When the timer starts the backup, as systemd has it: half a day from the start of the tests. */
+  get calendar(): string {
+    return `${String(this.stack.config.get("schedule"))} UTC`;
   }
 
   /** Name of the bucket. */
@@ -90,6 +100,14 @@ export class Deployment {
   async expectClean(): Promise<void> {
     await this.stack.preview({ expectNoChanges: true });
   }
+}
+
+/**
+ * A calendar expression for a time of day that is so many hours from now. Timers in the lab's containers are real: at the
+ * hour of the default, tests would get a backup that they did not start.
+ */
+export function timeOfDay(hoursFromNow: number): string {
+  return `*-*-* ${new Date(Date.now() + hoursFromNow * 3_600_000).toISOString().slice(11, 13)}:00:00`;
 }
 
 function removeFromNas(lab: Lab, vmid: number): void {
