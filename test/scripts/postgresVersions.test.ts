@@ -1,9 +1,12 @@
-/** The role and its audit on every version of PostgreSQL that is supported: what it can do, and what it cannot. */
+/**
+ * The role and its audit on every version of PostgreSQL that is supported: what it can do, and what it cannot; and, where
+ * this machine's clients do, a night and its restore.
+ */
 import * as assert from "node:assert/strict";
 import { postgresServer, postgresVersions } from "../../lab/postgresServers";
 import type { Grants } from "../../components/render/roleSql";
 import { factsOf, RoleAgent } from "./agent";
-import { Cluster } from "./cluster";
+import { Cluster, start, until } from "./cluster";
 
 const options = { databases: ["shop"], bypassRls: false, largeObjects: false };
 const all: Grants = { ...options, grants: "all" };
@@ -201,6 +204,33 @@ The dump would be complete. The role can do nothing but read.
           }
         });
       }
+    }
+
+    if (version <= 15) {
+      it("a night's dump goes back over the database while that is in use, and is verified", async () => {
+        await agent.apply(schemas);
+        const site = agent.site(schemas);
+        const session = start(
+          "runuser",
+          ["-u", "postgres", "--", "psql", "-Xqd", "shop", "-c", "select pg_sleep(600)"],
+          cluster.env,
+        );
+        const inUse = "select count(*) from pg_stat_activity where query = 'select pg_sleep(600)'";
+        try {
+          const night = await site.run("backup.sh");
+          assert.equal(night.code, 0, night.stderr);
+          cluster.sql("shop", `delete from plain; insert into "Odd one"."T" (v) values ('later')`);
+          await until("the database is in use", () => cluster.sql("postgres", inUse) === "1");
+          const restore = await site.run("restore.sh", ["latest", "--database", "shop", "--into", "shop"], "shop\n");
+          assert.equal(restore.code, 0, restore.stdout + restore.stderr);
+          assert.notEqual((await session.outcome).code, 0, "the session was ended");
+          assert.equal(cluster.sql("shop", "select v from plain"), "x");
+          assert.equal(cluster.sql("shop", `select count(*) from "Odd one"."T"`), "0");
+          assert.deepEqual(await agent.observe(schemas), factsOf(schemas), "the role has what it had");
+        } finally {
+          site.remove();
+        }
+      });
     }
 
     it("grants schemas: tells of a grant gone, one too many, a default gone, a table of somebody else's, and heals them", async () => {
