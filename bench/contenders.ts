@@ -63,6 +63,14 @@ export function contenders(database: string): readonly Contender[] {
     },
     {
       ...ours,
+      name: "file",
+      title: "`pg_dump -Fc` to a file, and `sync`: nothing counted, nothing checked",
+      prepare: forgetDumps,
+      command: `pg_dump ${dumpOptions(database)} >${job.dumps}/plain_.dump
+sync ${job.dumps}/plain_.dump`,
+    },
+    {
+      ...ours,
       name: "job-uncounted",
       title: "**this job**, rows of one small table counted, no off-host copy",
       ...runJob(alone, "COUNT_TABLES=(public.customers)", "S3_BUCKET="),
@@ -140,7 +148,10 @@ runuser -u postgres -- pgbackrest --config=${place}/pgbackrest.conf --stanza=mai
   ];
 }
 
-/** The command of the limit: what the job has pg_dump do, and nothing else. */
+/** The command of the limit. */
 export function dumpToNowhere(database: string): string {
-  return `pg_dump --format=custom $(cat ${place}/compression) --dbname=${database} >/dev/null`;
+  return `pg_dump ${dumpOptions(database)} >/dev/null`;
 }
+
+/** What the job has pg_dump do. */
+const dumpOptions = (database: string): string => `--format=custom $(cat ${place}/compression) --dbname=${database}`;

@@ -10,6 +10,8 @@ export interface Cost {
   readonly seconds: number;
   /** Processor time of the whole container meanwhile: the program's, and the database server's for it. */
   readonly cpuSeconds: number;
+  /** The same of the S3 server, which is outside the container; in runs made before 2026-11-28 not measured. */
+  readonly serverCpuSeconds?: number;
   /** Most bytes of memory of its own (anonymous: no page cache) that the program's processes had at once. */
   readonly peakMemory: number;
 }

@@ -8,6 +8,10 @@ const docs = join(__dirname, "../docs");
 
 const seconds = (rounds: readonly Cost[]): number => median(rounds.map((each) => each.seconds));
 const cpu = (rounds: readonly Cost[]): number => median(rounds.map((each) => each.cpuSeconds));
+const serverCpu = (rounds: readonly Cost[]): string => {
+  const measured = rounds.flatMap(({ serverCpuSeconds }) => serverCpuSeconds ?? []);
+  return measured.length === 0 ? "" : median(measured).toFixed(1);
+};
 const memory = (rounds: readonly Cost[]): number => Math.max(...rounds.map((each) => each.peakMemory));
 const mebibytes = (bytes: number): string => (bytes / 2 ** 20).toFixed(0);
 const ratio = (a: number, b: number): string => (a / b).toFixed(2);
@@ -32,14 +36,27 @@ function renderBackups({ backups }: Run): string {
 
 function renderOffHost({ backups, put }: Run): string {
   const [job, both, gzip] = ["job", "job-s3", "gzip"].map((name) => seconds(backups[name]?.rounds ?? []));
+  const together = backups["job-s3"]?.rounds ?? [];
   const alone = seconds(put);
   const slower = Math.max(job ?? NaN, alone);
   return table(
-    ["until a checked copy is in S3", "s", "× the slower of dump and copy alone"],
+    ["until a checked copy is in S3", "s", "× the slower of dump and copy alone", "CPU s", "the S3 server's CPU s"],
     [
-      ["one signed, checked PUT of the finished dump, alone", alone.toFixed(1), ""],
-      ["this job, dump and copy", (both ?? NaN).toFixed(1), ratio(both ?? NaN, slower)],
-      ["`pg_dump \\| gzip -9`, then such a PUT", ((gzip ?? NaN) + alone).toFixed(1), ""],
+      [
+        "one signed, checked PUT of the finished dump, alone",
+        alone.toFixed(1),
+        "",
+        cpu(put).toFixed(1),
+        serverCpu(put),
+      ],
+      [
+        "this job, dump and copy",
+        (both ?? NaN).toFixed(1),
+        ratio(both ?? NaN, slower),
+        cpu(together).toFixed(1),
+        serverCpu(together),
+      ],
+      ["`pg_dump \\| gzip -9`, then such a PUT", ((gzip ?? NaN) + alone).toFixed(1), "", "", ""],
     ],
   );
 }

@@ -140,7 +140,9 @@ systemctl restart postgresql`);
   private async once({ account, prepare, command }: Omit<Contender, "name" | "title" | "bytes">): Promise<Cost> {
     await this.shell(prepare);
     await this.shell("sync");
-    return measure(this.container, account, command);
+    const before = this.lab.s3.cpuSeconds;
+    const cost = await measure(this.container, account, command);
+    return { ...cost, serverCpuSeconds: this.lab.s3.cpuSeconds - before };
   }
 
   private async putAlone(): Promise<Cost[]> {

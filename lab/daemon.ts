@@ -14,7 +14,12 @@ interface Status {
   readonly parent: number;
   readonly started: string;
   readonly zombie: boolean;
+  /** Clock ticks of processor time that it has taken, its threads included. */
+  readonly ticks: number;
 }
+
+/** Clock ticks a second, as /proc counts them: USER_HZ, the same on every machine with Debian's kernel. */
+const ticksPerSecond = 100;
 
 /** What /proc says of a process; `undefined` if there is none. */
 function statusOf(pid: number): Status | undefined {
@@ -22,7 +27,8 @@ function statusOf(pid: number): Status | undefined {
     const text = fs.readFileSync(`/proc/${pid}/stat`, "utf8");
     // The second field, the program's name in parentheses, may hold anything: count from its end.
     const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-    return { zombie: fields[0] === "Z", parent: Number(fields[1]), started: fields[19] ?? "" };
+    const ticks = Number(fields[11]) + Number(fields[12]);
+    return { zombie: fields[0] === "Z", parent: Number(fields[1]), started: fields[19] ?? "", ticks };
   } catch {
     return undefined;
   }
@@ -48,6 +54,12 @@ export class Daemon {
     const mark = JSON.parse(fs.readFileSync(this.file, "utf8")) as Mark;
     const status = statusOf(mark.pid);
     return status !== undefined && !status.zombie && status.started === mark.started ? mark.pid : undefined;
+  }
+
+  /** Seconds of processor time that it has taken so far; 0 if it does not run. */
+  get cpuSeconds(): number {
+    const pid = this.pid;
+    return (pid === undefined ? 0 : (statusOf(pid)?.ticks ?? 0)) / ticksPerSecond;
   }
 
   /** Starts the program in a session of its own, so that it outlives this one. */

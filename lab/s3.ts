@@ -54,6 +54,11 @@ export class S3 {
     return this.daemon.pid !== undefined && fs.existsSync(this.file("admin.json"));
   }
 
+  /** Seconds of processor time that the server has taken so far. */
+  get cpuSeconds(): number {
+    return this.daemon.cpuSeconds;
+  }
+
   /** An S3 client, which works in the lab's network only. Default: as admin. */
   client(key: AccessKey = this.admin): S3Client {
     return new S3Client({ ...this.clientOptions(key), forcePathStyle: true });
