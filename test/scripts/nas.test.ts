@@ -136,8 +136,12 @@ describe("copies to a NAS", function () {
     wrong[100] = (wrong[100] ?? 0) ^ 1;
     fs.writeFileSync(nas.file(dump), wrong);
     fs.rmSync(path.join(site.state, "off-host"), { recursive: true });
+    const held = fs.openSync(nas.file(dump), "r");
     await goodNight();
     assertAllThere();
+    // Whoever reads the old one, and its manifest, while it is replaced, or after a cut, has it whole.
+    assert.deepEqual(fs.readFileSync(held), wrong);
+    fs.closeSync(held);
   });
 
   it("of a dump that is whole before its copy has begun are made as well", async () => {

@@ -86,10 +86,10 @@ nas_send_manifest() {
 }
 
 # Compares what stands there, read by the NAS, with what is here; sends once more what differs, as after an attempt with
-# other content.
+# other content. Beside it, then renamed: a manifest may stand there that still vouches for what it is to replace.
 check_on_nas() {
   if is_on_nas "$1"; then return; fi
-  ask_nas "$(nas_reading_limit "$1")" --checksum --inplace --no-whole-file "$1"
+  ask_nas "$(nas_reading_limit "$1")" --checksum --no-whole-file "$1"
   if ! is_on_nas "$1"; then fail "off-host copy: the NAS holds something else as $(nas_place "${1##*/}"), also when sent anew: is its disk sound?"; fi
 }
 
