@@ -34,17 +34,19 @@ run_drill() {
 # Reads every dump of this machine that has a manifest, globals, labelled ones and those of other databases too: a disk may
 # have lost bits of an older one since its night. A process of its own.
 check_kept() {
-  local file dump trouble of=0 damaged=()
+  local files file dump trouble of=0 damaged=()
+  files=$({ list_directory "$BACKUP_DIRECTORY" dump && list_directory "$BACKUP_DIRECTORY" sql; } | sort) ||
+    fail "the dumps in $BACKUP_DIRECTORY cannot be listed, so none of them counts as whole"
   while IFS= read -r file; do
     dump=$BACKUP_DIRECTORY/$file
-    if [[ ! -e $dump.json ]]; then continue; fi # made by hand, or of a night that tells of it
+    if [[ -z $file || ! -e $dump.json ]]; then continue; fi # made by hand, or of a night that tells of it
     trouble=$(find_trouble "$dump")
     if [[ ! -e $dump.json ]]; then continue; fi # retention has removed it meanwhile
     of=$((of + 1))
     if [[ -z $trouble ]]; then continue; fi
     damaged+=("$file")
     write_line 3 "error: $dump $trouble"
-  done < <({ list_directory "$BACKUP_DIRECTORY" dump && list_directory "$BACKUP_DIRECTORY" sql; } | sort)
+  done <<<"$files"
   jq -n --argjson of "$of" '{$of, damaged: $ARGS.positional}' --args -- "${damaged[@]}" >"$DRILL_WORK/kept"
   if ((${#damaged[@]})); then exit "$REPORTED"; fi
 }

@@ -45,9 +45,9 @@ end_drill() {
   REPORT=$REPORT_DIRECTORY/drill_${STARTED//[-:]/}.json
   results=$(find "$DRILL_WORK" -mindepth 2 -maxdepth 2 -name result -exec cat -- {} +)
   jq -n --arg error "$error" --arg started "$STARTED" --arg ended "$(date -u +%Y-%m-%dT%H:%M:%SZ)" \
-    --arg machine "$(uname -n)" --slurpfile results <(printf '%s' "$results") \
+    --arg machine "$(uname -n)" --argjson wanted "${#DATABASES[@]}" --slurpfile results <(printf '%s' "$results") \
     --slurpfile kept <(cat -- "$DRILL_WORK/kept" 2>/dev/null || true) '
-    {format: 1, ok: ($error == "" and ($results | length > 0 and all(.ok)) and $kept[0].damaged == []), started: $started, ended: $ended,
+    {format: 1, ok: ($error == "" and ($results | length == $wanted and all(.ok)) and $kept[0].damaged == []), started: $started, ended: $ended,
      seconds: ([$results[].seconds] | add // 0), machine: $machine, error: (if $error == "" then null else $error end),
      databases: ($results | sort_by(.database)), kept: $kept[0]}' >"$REPORT.partial"
   sync -- "$REPORT.partial"

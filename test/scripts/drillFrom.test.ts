@@ -99,6 +99,14 @@ for (const [from, copiesFor] of sources) {
       assert.ok(said.stdout.includes(`  dump           ${dump}, ${from}, of `), said.stdout);
     });
 
+    it("fails where the dumps kept here cannot be seen: none of them counts as whole", async () => {
+      fs.renameSync(site.dumps, `${site.dumps}.unmounted`);
+      const drill = await site.run("drill.sh");
+      assert.equal(drill.code, 1, drill.stderr);
+      assert.match(drill.stderr, /error: the dumps in \S+ cannot be listed, so none of them counts as whole/);
+      assert.deepEqual([report().ok, report().databases[0]?.ok], [false, true]);
+    });
+
     it("fails for a damaged copy, says so, and takes no other; an operator may", async () => {
       copies.put(dump, Buffer.alloc(1000));
       await fails(/shop: error: shop_\w+\.dump is damaged off-host: its SHA-256 is/);
