@@ -296,12 +296,12 @@ end_part() {
 
 CHILD=''
 stop_night() {
-  local status=$1
+  local status=$1 pid
   be_deaf
-  if [[ -n $CHILD ]]; then
-    kill -TERM "$CHILD" 2>/dev/null || true
-    wait "$CHILD" || true
-  fi
+  for pid in ${CHILD:+"$CHILD"} "${PROBES[@]}"; do
+    kill -TERM "$pid" 2>/dev/null || true
+    wait "$pid" || true
+  done
   write_line 3 "error: stopped by a signal; partials removed, earlier dumps untouched"
   exit "$status"
 }

@@ -23,15 +23,19 @@ choose_targets() {
 
 # Asks every target before anything is dumped; who does not answer now is not waited for again this night.
 probe_targets() {
-  local target pids=() position=0
+  local target position=0
   for target in "${TARGETS[@]}"; do
     probe_target "$target" &
-    pids+=("$!")
+    PROBES+=("$!")
   done
   for target in "${TARGETS[@]}"; do
-    wait "${pids[position++]}" || mark_dead "$target"
+    wait "${PROBES[position++]}" || mark_dead "$target"
   done
+  PROBES=()
 }
+
+# Processes that ask them, for whoever ends the night meanwhile.
+PROBES=()
 
 # Whether a night with a target that does not answer is worth beginning: UNREACHABLE_TARGET.
 decide_on_targets() {
@@ -46,7 +50,9 @@ decide_on_targets() {
 }
 
 probe_target() {
-  trap - EXIT
+  RUNNING=()
+  trap end_copier EXIT
+  end_when_told
   begin_copy_work "$NIGHT/probe.$1"
   "${1}_probe"
 }

@@ -185,6 +185,21 @@ describe("copies to S3 while the dump is written", function () {
     assert.match(outcome.stderr, /error: missing off-host: http\S+large_\w+\.dump: the next night makes it good/);
   });
 
+  it("a night that is told to stop while it asks whether the target is there leaves nothing running", async () => {
+    await makeSite(["shop"], { S3_STALL_SECONDS: "9999" });
+    s3.fault = { kind: "stall", match: "" };
+    const met = s3.faultMet();
+    const night = site.start("backup.sh");
+    await met;
+    assert.equal(site.processes("curl").length, 1);
+    process.kill(Number(fs.readFileSync(path.join(site.state, "lock"), "utf8")), "SIGTERM");
+    const outcome = await night.outcome;
+    assert.equal(outcome.code, 143, outcome.stderr);
+    assert.deepEqual(site.processes(), []);
+    assert.equal(outcome.stderr, "error: stopped by a signal; partials removed, earlier dumps untouched\n");
+    assert.deepEqual(site.files, []);
+  });
+
   it("a dead target is waited for once a night, whatever the number of databases", async () => {
     await makeSite(["shop", "other"], { S3_STALL_SECONDS: "1" });
     let asked = 0;
