@@ -155,7 +155,7 @@ read_options() {
         if [[ -z ${2:-} ]]; then refuse_usage "$1 needs a value"; fi
         case $1 in
           --label) LABEL=$2 ;;
-          --check) choose_action check && CHECKED=$2 ;;
+          --check) choose_action check && CHECKED=$(resolve_path "$2") ;;
           --from) FROM=$2 ;;
         esac
         shift

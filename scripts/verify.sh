@@ -88,7 +88,7 @@ read_options() {
         if [[ -z ${2:-} ]]; then refuse_usage "$1 needs a value"; fi
         case $1 in
           --database) DATABASE=$2 ;;
-          --manifest) MANIFEST=$2 ;;
+          --manifest) MANIFEST=$(resolve_path "$2") ;;
           --against) AGAINST=$2 ;;
           --checksum) CHECKSUMS+=("$2") ;;
         esac

@@ -127,12 +127,16 @@ verify_written() {
   fi
 }
 
-# Makes dump and manifest exist for readers, the manifest last: it is the commit mark.
+# Makes dump and manifest exist for readers, the manifest last: it is the commit mark. Who is told to stop
+# meanwhile does so afterwards.
 commit_dump() {
   local dump=$1 manifest=$1.json
   sync -- "$(partial_of "$dump")" "$(partial_of "$manifest")"
-  mv -- "$(partial_of "$dump")" "$dump"
-  mv -- "$(partial_of "$manifest")" "$manifest"
+  (
+    be_deaf
+    mv -- "$(partial_of "$dump")" "$dump"
+    mv -- "$(partial_of "$manifest")" "$manifest"
+  )
   sync -- "$BACKUP_DIRECTORY"
   # shellcheck disable=SC2034 # removed by backup.sh
   PARTIALS=()

@@ -49,6 +49,12 @@ save_manifest() {
 # MANIFEST JQ-FILTER
 read_manifest() { jq -r "$2" -- "$1"; }
 
+# A dump or manifest as it is typed, before the programs leave the caller's directory. What has no / in it is a name in the
+# backup directory.
+resolve_path() {
+  if [[ $1 == */* ]]; then realpath --canonicalize-missing --no-symlinks -- "$1"; else printf '%s' "$1"; fi
+}
+
 # A dump is verified if its manifest is whole, speaks of this very file and the size agrees. (The SHA-256 is compared by
 # whoever is about to use the content.) All of the file at once (-s): of an empty one, jq 1.6 says that all is well.
 is_verified() {

@@ -54,6 +54,7 @@ take_back_lists() {
 
 # Into an existing database, all or nothing.
 restore_into() {
+  check_lock "$BACKUP_STATE/lock" # again: the night may have begun while a name was typed
   # shellcheck disable=SC2153 # set by restoreOptions.sh
   if ((${#TABLES[@]})); then
     restore_tables "$TARGET"
@@ -85,7 +86,7 @@ describe_safety_dump() {
 # one and cannot be dropped before it, which pg_dump does not see to.
 replace_content() {
   local options=(--clean --if-exists --exit-on-error --single-transaction "${NO_TABLESPACES[@]}")
-  "${AS_ACCOUNT[@]}" pg_restore --list --verbose -- "$DUMP" | awk -f "${BASH_SOURCE[0]%/*}/dropOrder.awk" >"$WORK/order.list"
+  "${AS_ACCOUNT[@]}" pg_restore --list --verbose -- "$DUMP" | awk -f "${BASH_SOURCE[0]%/*}/dropOrder.awk" >"$WORK/order.list" || return
   if [[ -s $WORK/order.list ]]; then
     hand_over order.list
     options+=(--use-list="$WORK/order.list")

@@ -32,7 +32,7 @@ read_options() {
 read_value() {
   local option=$1 value=$2
   case $option in
-    --file) FILE=$value ;;
+    --file) FILE=$(resolve_path "$value") ;;
     --database) DATABASE=$value ;;
     --at) read_moment "$value" ;;
     --table) TABLES+=("$value") ;;

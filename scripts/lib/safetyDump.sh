@@ -32,6 +32,7 @@ write_safety_dump() {
   SERVER_VERSION=$(query "$database" 'show server_version;') CLIENT_VERSION=$(pg_dump --version)
   make_work "$work"
   PARTIALS=("$(partial_of "$dump")" "$(partial_of "$dump.json")")
+  claim "${PARTIALS[@]}"
   started=$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)
   open_snapshot "$database" "$work"
   begin_facts "$database"
@@ -39,10 +40,20 @@ write_safety_dump() {
   finish_facts "$work"
   verify_dump "${PARTIALS[0]}"
   write_manifest "$database" "${PARTIALS[0]}" "${dump##*/}" "$work" "$started" "$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)"
-  chown "$BACKUP_ROLE:postgres" "${PARTIALS[@]}" # as every labelled dump, so that the night can copy it off-host
   commit_dump "$dump"
+  # As every labelled dump, so that the night can copy it off-host. Not before: a night would take its partials for its own.
+  chown --no-dereference "$BACKUP_ROLE:postgres" "$dump" "$dump.json"
   # shellcheck disable=SC2034 # all of them have ended
   RUNNING=()
+}
+
+# Makes the files that root writes to in a directory of others: through nobody's link.
+claim() {
+  local file
+  for file in "$@"; do
+    rm -rf -- "$file"
+    (set -o noclobber && : >"$file") || fail "$file was put there meanwhile by an account that may write in $BACKUP_DIRECTORY"
+  done
 }
 
 # The session that counts is postgres', the directory is root's: it finds its files there.

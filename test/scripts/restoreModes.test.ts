@@ -218,6 +218,89 @@ describe("restore.sh: where to, what of it, and what it refuses", function () {
     for (const file of site.files.filter((name) => name.startsWith("manual_"))) fs.rmSync(path.join(site.dumps, file));
   });
 
+  it("--into database postgres, through which the restore itself speaks to the server, works too", async () => {
+    cluster.sql(
+      "postgres",
+      "create table notes (id int); alter table notes owner to app; insert into notes values (1)",
+    );
+    const own = new Site(cluster, ["postgres"]);
+    const night = await own.run("backup.sh");
+    assert.equal(night.code, 0, night.stderr);
+    cluster.sql("postgres", "delete from notes");
+    const outcome = await own.run("restore.sh", ["latest", "--into", "postgres", "--yes"]);
+    assert.equal(outcome.code, 0, outcome.stderr);
+    assert.equal(cluster.sql("postgres", "select count(*) from notes"), "1");
+    cluster.sql("postgres", "drop table notes");
+    own.remove();
+  });
+
+  it("--into touches nothing when the order of the dump's contents cannot be found out", async () => {
+    cluster.createDatabase("target", schema);
+    cluster.sql("target", "delete from trade.days");
+    const held = content("target");
+    site.shadow("awk", `if [[ "$*" == *dropOrder* ]]; then head -c 10; exit 1; fi; exec /usr/bin/awk "$@"`);
+    const outcome = await restore("--database", "shop", "--into", "target", "--yes");
+    fs.rmSync(path.join(site.programs, "awk"));
+    assert.equal(outcome.code, 1, outcome.stderr);
+    assert.match(outcome.stderr, /pg_restore failed: database 'target' is as it was before/);
+    assert.equal(content("target"), held);
+    assert.equal(cluster.sql("postgres", "select datconnlimit from pg_database where datname = 'target'"), "-1");
+    drop("target");
+    for (const file of site.files.filter((name) => name.startsWith("manual_"))) fs.rmSync(path.join(site.dumps, file));
+  });
+
+  it("writes through no link that an account of the directory has laid in its way", async () => {
+    cluster.createDatabase("target", schema);
+    const victim = path.join(site.root, "victim");
+    fs.writeFileSync(victim, "root's\n");
+    // By postgres, once the restore is at work.
+    site.shadow(
+      "psql",
+      `cd ${site.dumps}
+if ! compgen -G '.manual_before_restore_target_*' >/dev/null; then
+  for second in {0..59}; do
+    for suffix in '' .json; do
+      ln -s ${victim} .manual_before_restore_target_$(date -u -d "+$second seconds" +%Y%m%dT%H%M%SZ).dump$suffix.partial
+    done
+  done
+fi
+exec /usr/bin/psql "$@"`,
+    );
+    const outcome = await restore("--database", "shop", "--into", "target", "--yes");
+    assert.equal(outcome.code, 0, outcome.stderr);
+    fs.rmSync(path.join(site.programs, "psql"));
+    assert.equal(fs.readFileSync(victim, "utf8"), "root's\n");
+    assert.equal(fs.statSync(victim).uid, 0);
+    const planted = fs.readdirSync(site.dumps).filter((name) => /^\.?manual_/.test(name));
+    assert.equal(planted.length, 120, "all but the two in the way, and the safety dump with its manifest");
+    for (const file of planted) fs.rmSync(path.join(site.dumps, file));
+
+    const lock = path.join(site.state, "restore.lock");
+    fs.rmSync(lock);
+    fs.symlinkSync(victim, lock);
+    await refuses(
+      ["--file", dump, "--as", "fresh"],
+      /lock \S+restore\.lock is a link, to \S+victim: must be a file: remove it/,
+    );
+    assert.equal(fs.readFileSync(victim, "utf8"), "root's\n");
+    fs.rmSync(lock);
+    drop("target");
+  });
+
+  it("takes a path as it is typed, from where one is", async () => {
+    const typed = path.relative(process.cwd(), path.join(site.dumps, dump));
+    assert.match(typed, /^\.\.\//);
+    const runs: [string, string[]][] = [
+      ["restore.sh", ["--file", typed, "--as", "fresh", "--plan"]],
+      ["verify.sh", ["--database", "shop", "--manifest", `${typed}.json`]],
+      ["backup.sh", ["--check", typed]],
+    ];
+    for (const [script, args] of runs) {
+      const outcome = await site.run(script, args);
+      assert.equal(outcome.code, 0, `${script}: ${outcome.stderr}`);
+    }
+  });
+
   describe("--plan", () => {
     const run = (plan: string): Promise<Outcome> =>
       start("bash", ["-euo", "pipefail", "-c", plan], cluster.env).outcome;
