@@ -84,7 +84,7 @@ const wrongSettings: readonly Wrong[] = [
   },
   {
     what: "a time zone nobody knows",
-    settings: { timeZone: "Europe/Atlantis" },
+    settings: { schedule: "*-*-* 02:00:00", timeZone: "Europe/Atlantis" },
     said: [
       /^schedule: systemd in container 2354 does not understand "\*-\*-\* 02:00:00 Europe\/Atlantis" \(with timeZone\): .* Right is e\.g\. /,
     ],
