@@ -107,7 +107,7 @@ describe("restore.sh that is killed", function () {
     assert.equal(limit(), "0");
     assert.deepEqual(
       site.files.filter((file) => file.startsWith(".")).map((file) => file.replace(/\d{8}T\d{6}Z/, "<time>")),
-      [".manual_before_restore_shop_<time>.dump.partial"],
+      ["json.partial", "partial"].map((suffix) => `.manual_before_restore_shop_<time>.dump.${suffix}`),
     );
     const refused = await site.start("restore.sh", ["latest", "--database", "shop", "--new", "x", "--plan"]).outcome;
     assert.match(refused.stdout, /psql .*alter database "shop" connection limit -1/, "a plan says what would be done");
