@@ -220,9 +220,9 @@ run_part() {
   local title=$1 status=0
   shift
   "$@" &
-  CHILD=$!
-  wait "$CHILD" || status=$?
-  CHILD=''
+  RUNNING=("$!")
+  wait "${RUNNING[0]}" || status=$?
+  RUNNING=()
   if ((status)); then FAILED+=("$title"); fi
 }
 
@@ -294,14 +294,10 @@ end_part() {
   exit "$status"
 }
 
-CHILD=''
 stop_night() {
-  local status=$1 pid
+  local status=$1
   be_deaf
-  for pid in ${CHILD:+"$CHILD"} "${PROBES[@]}"; do
-    kill -TERM "$pid" 2>/dev/null || true
-    wait "$pid" || true
-  done
+  stop_running
   write_line 3 "error: stopped by a signal; partials removed, earlier dumps untouched"
   exit "$status"
 }

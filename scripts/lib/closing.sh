@@ -50,13 +50,18 @@ note_closed() {
     '{database: $database, limit: $limit, dump: $dump, safety: $safety}' | write_note "$(closed_state)"
 }
 
-# Writes standard input to a file that is there whole or not at all. The directory is the role's: whatever waits there
-# under that name, a link for example, is not written through.
+# Writes standard input to a file that is there whole or not at all.
 write_note() {
-  rm -f -- "$1.new"
-  (set -o noclobber && cat >"$1.new")
+  write_new "$1.new"
   sync -- "$1.new"
   mv -- "$1.new" "$1"
+}
+
+# Writes standard input to a new file. The directory is the role's: whatever waits there under that name, a link for
+# example, is not written through.
+write_new() {
+  rm -rf -- "$1"
+  (set -o noclobber && cat >"$1")
 }
 
 # After a run that was cut off, e.g. by kill -9 or a power cut.

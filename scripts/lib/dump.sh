@@ -127,22 +127,26 @@ verify_written() {
   fi
 }
 
-# Makes dump and manifest exist for readers, the manifest last: it is the commit mark. Who is told to stop
-# meanwhile does so afterwards.
+# Makes dump and manifest exist for readers.
 commit_dump() {
   local dump=$1 manifest=$1.json
   sync -- "$(partial_of "$dump")" "$(partial_of "$manifest")"
-  (
-    be_deaf
-    mv -- "$(partial_of "$dump")" "$dump"
-    mv -- "$(partial_of "$manifest")" "$manifest"
-  )
+  give_names "$(partial_of "$dump")" "$(partial_of "$manifest")" "$dump"
   sync -- "$BACKUP_DIRECTORY"
   # shellcheck disable=SC2034 # removed by backup.sh
   PARTIALS=()
 }
 
-# The reverse: the manifest goes first, kept as a partial so that a cut leaves nothing but what the next run removes.
+# PARTIAL MANIFEST-PARTIAL DUMP: the manifest last, it is the commit mark. Who is told to stop meanwhile does so afterwards.
+give_names() {
+  (
+    be_deaf
+    mv -- "$1" "$3"
+    mv -- "$2" "$3.json"
+  )
+}
+
+# The reverse of commit_dump: the manifest goes first, kept as a partial so that a cut leaves nothing but what the next run removes.
 remove_dump() {
   local dump=$1 manifest=$1.json
   mv -- "$manifest" "$(partial_of "$manifest")"

@@ -186,11 +186,7 @@ keep_download() {
   chmod -R u=rwX,g=rX,o= "$partial"
   if ((EUID == 0)); then chown -R "$BACKUP_ROLE:postgres" "$partial" "$partial.json"; fi
   sync -- "$partial" "$partial.json"
-  (
-    be_deaf # as commit_dump
-    mv -- "$partial" "$FETCHED"
-    mv -- "$partial.json" "$FETCHED.json"
-  )
+  give_names "$partial" "$partial.json" "$FETCHED"
   # shellcheck disable=SC2034 # removed by restore.sh
   PARTIALS=()
   say "fetched: $FETCHED, SHA-256 as its manifest says"

@@ -26,16 +26,13 @@ probe_targets() {
   local target position=0
   for target in "${TARGETS[@]}"; do
     probe_target "$target" &
-    PROBES+=("$!")
+    RUNNING+=("$!")
   done
   for target in "${TARGETS[@]}"; do
-    wait "${PROBES[position++]}" || mark_dead "$target"
+    wait "${RUNNING[position++]}" || mark_dead "$target"
   done
-  PROBES=()
+  RUNNING=()
 }
-
-# Processes that ask them, for whoever ends the night meanwhile.
-PROBES=()
 
 # Whether a night with a target that does not answer is worth beginning: UNREACHABLE_TARGET.
 decide_on_targets() {
@@ -50,9 +47,7 @@ decide_on_targets() {
 }
 
 probe_target() {
-  RUNNING=()
-  trap end_copier EXIT
-  end_when_told
+  begin_copier
   begin_copy_work "$NIGHT/probe.$1"
   "${1}_probe"
 }
@@ -123,6 +118,7 @@ object_of() {
 # only then, older copies are superseded.
 keep_target() {
   local target=$1 database=$2 file=$3 source=$4 files failed=0
+  leave_gate
   begin_copier
   run_apart copy_dump "$target" "$database" "$file" "$source"
   if ((APART_STATUS)); then failed=1; fi
@@ -140,7 +136,6 @@ keep_target() {
 
 begin_copier() {
   RUNNING=()
-  leave_gate
   trap end_copier EXIT
   end_when_told
 }

@@ -51,8 +51,7 @@ write_safety_dump() {
 claim() {
   local file
   for file in "$@"; do
-    rm -rf -- "$file"
-    (set -o noclobber && : >"$file") || fail "$file was put there meanwhile by an account that may write in $BACKUP_DIRECTORY"
+    write_new "$file" </dev/null || fail "$file was put there meanwhile by an account that may write in $BACKUP_DIRECTORY"
   done
 }
 
