@@ -35,10 +35,10 @@ function renderBackups({ backups }: Run): string {
 }
 
 function renderOffHost({ backups, put }: Run): string {
-  const [job, both, gzip] = ["job", "job-s3", "gzip"].map((name) => seconds(backups[name]?.rounds ?? []));
-  const together = backups["job-s3"]?.rounds ?? [];
+  const rounds = (name: string): readonly Cost[] => backups[name]?.rounds ?? [];
+  const [job, together, gzip] = [rounds("job"), rounds("job-s3"), rounds("gzip")];
   const alone = seconds(put);
-  const slower = Math.max(job ?? NaN, alone);
+  const slower = Math.max(seconds(job), alone);
   return table(
     ["until a checked copy is in S3", "s", "× the slower of dump and copy alone", "CPU s", "the S3 server's CPU s"],
     [
@@ -51,12 +51,12 @@ function renderOffHost({ backups, put }: Run): string {
       ],
       [
         "this job, dump and copy",
-        (both ?? NaN).toFixed(1),
-        ratio(both ?? NaN, slower),
+        seconds(together).toFixed(1),
+        ratio(seconds(together), slower),
         cpu(together).toFixed(1),
         serverCpu(together),
       ],
-      ["`pg_dump \\| gzip -9`, then such a PUT", ((gzip ?? NaN) + alone).toFixed(1), "", "", ""],
+      ["`pg_dump \\| gzip -9`, then such a PUT", (seconds(gzip) + alone).toFixed(1), "", "", ""],
     ],
   );
 }
