@@ -42,11 +42,11 @@ note_sending() {
     '{database: $database, file: $file, object: $object, place: $place, state: "sending"} + $more')"
 }
 
-# TARGET DATABASE FILE OBJECT JSON
+# TARGET DATABASE FILE: as the copy's manifest, COPY_WORK/manifest, describes it.
 note_copied() {
-  write_ledger "$1" "$3" "$(jq -n --arg database "$2" --arg file "$3" --arg object "$4" --argjson more "$5" \
-    --arg place "$("${1}_place" '')" --arg at "$(make_timestamp)" '{database: $database, file: $file, object: $object,
-      place: $place, state: "copied", copied: $at, superseded: null} + $more')"
+  write_ledger "$1" "$3" "$(jq --arg database "$2" --arg file "$3" --arg place "$("${1}_place" '')" \
+    --arg at "$(make_timestamp)" '.off_host | {database: $database, file: $file, object: .file, place: $place,
+      state: "copied", copied: $at, superseded: null} + del(.file)' -- "$COPY_WORK/manifest")"
 }
 
 # TARGET FILE: its copy is older than the target keeps it.

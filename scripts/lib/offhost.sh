@@ -3,7 +3,8 @@
 #   <target>_place OBJECT                where an object lies there, for people; of '': what identifies the target
 #   <target>_probe                       stops, saying why, unless the target answers
 #   <target>_send DATABASE FILE SOURCE OBJECT
-#                                        brings the dump FILE there, from SOURCE, which may still grow; sets COPY_FACTS
+#                                        brings the dump FILE there, from SOURCE, which may still grow; describes it,
+#                                        as JSON in COPY_WORK/facts
 #   <target>_send_manifest FILE OBJECT   its manifest, COPY_WORK/manifest, which makes the copy exist
 #   <target>_abandon                     after a failure: leaves nothing half, or what the next night goes on with
 #   <target>_clear FILE                  removes what an attempt left whose dump is gone here
@@ -160,19 +161,18 @@ run_apart() {
 
 # TARGET DATABASE FILE SOURCE, in a process of its own. The manifest is put last: without it the copy does not exist.
 copy_dump() {
-  local target=$1 database=$2 file=$3 source=$4 object started=$SECONDS
+  local target=$1 database=$2 file=$3 source=$4 object encryption='{}' started=$SECONDS
   RUNNING=()
   trap 'end_copy "$target"' EXIT
   end_when_told
   begin_copy_work "$(mktemp -d "$WORK/$target.XXXXXX")"
   object=$(object_of "$file")
-  COPY_FACTS='{}'
   "${target}_send" "$database" "$file" "$source" "$object"
-  if is_encrypting; then COPY_FACTS=$(jq '{encryption: "age"} + .' <<<"$COPY_FACTS"); fi
-  jq --argjson facts "$COPY_FACTS" --arg object "$object" '. + {off_host: ({file: $object} + $facts)}' \
-    -- "$BACKUP_DIRECTORY/$file.json" >"$COPY_WORK/manifest"
+  if is_encrypting; then encryption='{"encryption": "age"}'; fi
+  jq --slurpfile facts "$COPY_WORK/facts" --arg object "$object" --argjson encryption "$encryption" \
+    '. + {off_host: ({file: $object} + $encryption + $facts[0])}' -- "$BACKUP_DIRECTORY/$file.json" >"$COPY_WORK/manifest"
   "${target}_send_manifest" "$file" "$object"
-  note_copied "$target" "$database" "$file" "$object" "$COPY_FACTS"
+  note_copied "$target" "$database" "$file"
   say "off-host: $("${target}_place" "$object") with its manifest, $((SECONDS - started)) s"
 }
 

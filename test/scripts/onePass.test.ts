@@ -364,4 +364,30 @@ describe("copies to S3 while the dump is written", function () {
     for (const [position, size] of sizes.entries())
       assert.ok(size * 10_000 >= 4 * (expected[position] ?? 0), String(size));
   });
+
+  it("manifest and ledger describe a copy of 10,000 parts, more than fit on a command line", async () => {
+    await makeSite(["shop"]);
+    const file = "shop_20260101T000000Z.dump";
+    fs.writeFileSync(path.join(site.dumps, `${file}.json`), "{}");
+    const hash = "0".repeat(64);
+    const program = `shopt -s inherit_errexit
+      for part in log signals settings names content manifest dump offhost ledger packing encryption targets/s3 s3; do
+        . '${scripts}/lib/'$part.sh
+      done
+      load_settings; AGE_RECIPIENTS=(); WORK=$(mktemp -d '${site.root}/work.XXXX')
+      s3_send() {
+        for ((number = 1; number <= 10000; number++)); do echo "$number 67108864 ${hash} checksum etag"; done >"$COPY_WORK/parts"
+        describe_object >"$COPY_WORK/facts"
+      }
+      s3_send_manifest() { cp "$COPY_WORK/manifest" '${site.root}/sent'; }
+      copy_dump s3 shop ${file} none & wait "$!"`;
+    const env = { ...process.env, BACKUP_ENV: site.settingsFile };
+    execFileSync("bash", ["-Eeuo", "pipefail", "-c", program], { env });
+    const facts = { size: 10_000 * 64 * mebibyte, parts: Array(10_000).fill({ size: 64 * mebibyte, sha256: hash }) };
+    const sent = JSON.parse(fs.readFileSync(path.join(site.root, "sent"), "utf8")) as object;
+    assert.deepEqual(sent, { off_host: { file, ...facts } });
+    const ledger = path.join(site.state, "off-host/s3", `${file}.json`);
+    const { state, object, size, parts } = JSON.parse(fs.readFileSync(ledger, "utf8")) as Record<string, unknown>;
+    assert.deepEqual({ state, object, size, parts }, { state: "copied", object: file, ...facts });
+  });
 });

@@ -30,8 +30,7 @@ nas_send() {
   fi
   ask_nas "$NAS_STALL_SECONDS" --append --mkpath "$link"
   check_on_nas "$link"
-  # shellcheck disable=SC2034 # goes into ledger and manifest
-  COPY_FACTS=$(jq -n --arg sha256 "$(hash_file "$link")" --argjson size "$(stat -L -c %s -- "$link")" '{$size, $sha256}')
+  jq -n --arg sha256 "$(hash_file "$link")" --argjson size "$(stat -L -c %s -- "$link")" '{$size, $sha256}' >"$COPY_WORK/facts"
 }
 
 # DATABASE FILE SOURCE. What is prepared takes as much as the dump: a disk that it filled would be the end of that one, too.

@@ -77,8 +77,7 @@ s3_send() {
     if ((size)); then send_part "$key" "$number"; fi
     complete_upload "$key"
   fi
-  # shellcheck disable=SC2034 # goes into ledger and manifest
-  COPY_FACTS=$(describe_object)
+  describe_object >"$COPY_WORK/facts"
 }
 
 s3_send_manifest() { put_object "$COPY_WORK/manifest" "$S3_PREFIX$1.json" application/json; }
