@@ -23,26 +23,24 @@ hash_file() {
 
 # Of a directory, it is the SHA-256 of what sha256sum prints of its files, in the order of their names.
 hash_dump() {
-  local sha256
-  if [[ -d $1 ]]; then
-    read -r sha256 _ < <(list_hashes "$1" | hash_input)
-    printf '%s' "$sha256"
-  else
-    hash_file "$1"
-  fi
+  if [[ -d $1 ]]; then hash_file <(hash_directory "$1"); else hash_file "$1"; fi
 }
 
-# As sha256sum prints them: two blanks before the name.
-list_hashes() {
-  (
-    cd -- "$1" || exit 1
-    find . -type f -printf '%P\0' | sort --zero-terminated |
-      xargs --null --no-run-if-empty openssl dgst -sha256 -r -- | sed 's/ \*/  /'
-  )
+hash_directory() {
+  cd -- "$1" || exit 1
+  find . -type f -printf '%P\0' | hash_names | sort_hashes
 }
 
-# Onto the disk and out of memory, so that what is read next is what the disk holds.
+# FILE...: as sha256sum prints them: two blanks before the name.
+list_hashes() { printf '%s\0' "$@" | hash_names; }
+
+hash_names() { xargs --null --no-run-if-empty openssl dgst -sha256 -r -- | sed 's/ \*/  /'; }
+
+# By name.
+sort_hashes() { LC_ALL=C sort --key=2; }
+
+# FILE... or a directory: onto the disk and out of memory, so that what is read next is what the disk holds.
 settle_on_disk() {
-  find "$1" -exec sync -- {} +
-  find "$1" -type f -exec dd if={} iflag=nocache count=0 status=none \; 2>/dev/null || true
+  find "$@" -exec sync -- {} +
+  find "$@" -type f -exec dd if={} iflag=nocache count=0 status=none \; 2>/dev/null || true
 }

@@ -30,18 +30,46 @@ write_dump() {
   fi
 }
 
-# Several tables at a time, each into a file of its own. pg_dump opens those itself, so they are hashed when they are there.
+# Several tables at a time, each into a file of its own. pg_dump opens those itself, so each is hashed once it is whole,
+# while others are written. Leaves their list in the work directory: files.
 write_directory() {
-  local partial=$1 work=$2 pid status=0
+  local partial=$1 work=$2 dump_pid hash_pid status=0
+  # shellcheck disable=SC2034 # set and read by growing.sh; not those of the copies
+  local GATE GATE_HOLD
   shift 2
+  mkdir -- "$work/reading"
+  open_gate "$work/reading"
+  hash_files "$partial" "$work" 2>"$work/hash.err" &
+  hash_pid=$!
   "${AS_ACCOUNT[@]}" pg_dump --format=directory --jobs="$DUMP_JOBS" --file="$partial" "$@" 2>"$work/dump.err" &
-  pid=$!
-  RUNNING+=("$pid")
-  wait "$pid" || status=$?
+  dump_pid=$!
+  RUNNING+=("$dump_pid" "$hash_pid")
+  wait "$dump_pid" || status=$?
   if ((status)); then fail_dump pg_dump "$status" "$work"; fi
-  DUMP_SHA256=$(hash_dump "$partial")
-  settle_on_disk "$partial"
-  DISK_SHA256=$(hash_dump "$partial")
+  close_gate
+  wait "$hash_pid" || fail "$partial cannot be read back from the disk: $(describe_status "$?"), $(head -n 1 -- "$work/hash.err")"
+  sort_hashes <"$work/written" >"$work/files"
+  DUMP_SHA256=$(hash_file "$work/files")
+  DISK_SHA256=$(hash_file <(sort_hashes <"$work/stored"))
+}
+
+# DIRECTORY WORK: writes two lists of what is in there: as pg_dump wrote it, and as the disk holds it.
+hash_files() {
+  local work=$2 names names_pid file files
+  trap - ERR
+  end_when_told # at the next name: no pipeline, which would be waited for
+  leave_gate
+  cd -- "$1" || exit 1
+  exec {names}< <(print_whole_files)
+  names_pid=$!
+  while IFS= read -r -u "$names" file; do
+    files=("$file")
+    while ((${#files[@]} < 1000)) && IFS= read -r -t 0.05 -u "$names" file; do files+=("$file"); done # what became whole with it
+    list_hashes "${files[@]}" >>"$work/written"
+    settle_on_disk "${files[@]}"
+    list_hashes "${files[@]}" >>"$work/stored"
+  done
+  wait "$names_pid"
 }
 
 # PROGRAM STATUS WORK

@@ -10,7 +10,7 @@ write_manifest() {
   jq -n --argjson format "$MANIFEST_FORMAT" --arg database "$database" --arg role "$BACKUP_ROLE" \
     --arg machine "$(uname -n)" --arg server "$SERVER_VERSION" --arg client "$CLIENT_VERSION" \
     --arg started "$started" --arg ended "$ended" --arg snapshot "$SNAPSHOT_ID" --arg file "$name" --arg called "$LABEL" \
-    --argjson size "$(size_of_dump "$dump")" --arg sha256 "$DUMP_SHA256" --argjson files "$(describe_files "$dump")" --rawfile warnings "$work/dump.err" \
+    --argjson size "$(size_of_dump "$dump")" --arg sha256 "$DUMP_SHA256" --slurpfile files <(describe_files "$work/files") --rawfile warnings "$work/dump.err" \
     --argjson dumpability "$DUMPABILITY" --arg compression "$COMPRESSION_USED" --arg wanted "$wanted" --argjson limited "$([[ -n $wanted ]] && echo true || echo false)" \
     --slurpfile counts "$work/counts" --slurpfile registered "$work/registered" --slurpfile newest "$work/newest" --slurpfile properties "$work/properties" \
     --slurpfile structure "$work/structure" --slurpfile keys "$work/keys" --slurpfile checksums "$work/checksums" \
@@ -19,7 +19,7 @@ write_manifest() {
     {role: $role, machine: $machine, server_version: $server, client_version: $client,
      started: $started, ended: $ended, snapshot: $snapshot, file: $file,
      "label": (if $called == "" then null else $called end), size: $size, sha256: $sha256} +
-    $files + {compression: $compression, warnings: ($dumpability + ($warnings | split("\n") | map(select(. != "")))),
+    $files[0] + {compression: $compression, warnings: ($dumpability + ($warnings | split("\n") | map(select(. != "")))),
      counted: (if $limited then ($wanted | split("\n") | map(select(. != ""))) else "all" end),
      tables: (($counts | add) // {}), extension_tables: (($registered | add) // {}), newest: $newest, checksums: (($checksums | add) // {}),
      application: $application[0],
@@ -27,13 +27,9 @@ write_manifest() {
      orphans: ([$keys[] | {"\(.table) \(.constraint)": .orphans}] | add // {})}' | save_manifest "${dump%/*}/$name.json"
 }
 
-# Of a directory, {files: {name: SHA-256}}.
+# LIST, of a dump that is a directory: {files: {name: SHA-256}}.
 describe_files() {
-  if [[ ! -d $1 ]]; then
-    printf '{}'
-    return
-  fi
-  list_hashes "$1" | jq -Rn '{files: ([inputs | split("  ") | {(.[1]): .[0]}] | add)}'
+  if [[ -e $1 ]]; then jq -Rn '{files: ([inputs | split("  ") | {(.[1]): .[0]}] | add)}' <"$1"; else printf '{}'; fi
 }
 
 # Writes standard input to the partial of a manifest.

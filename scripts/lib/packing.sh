@@ -34,5 +34,5 @@ print_whole_files() {
 hash_packed() {
   # shellcheck disable=SC2016 # for the shell that tar runs
   tar --extract --file=- --to-command='printf "%s  %s\n" "$(openssl dgst -sha256 -r | cut -c 1-64)" "$TAR_FILENAME"' |
-    LC_ALL=C sort --key=2 | hash_input
+    sort_hashes | hash_input
 }

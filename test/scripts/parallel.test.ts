@@ -218,6 +218,65 @@ describe("a dump made side by side (DUMP_JOBS)", function () {
     );
   });
 
+  it("is hashed file by file, each as soon as it is whole, while pg_dump writes others", async () => {
+    makeSite(["large"]);
+    const night = site.start("backup.sh");
+    const sizes = (): Map<string, number> => {
+      const [partial] = site.files.filter((file) => file.startsWith(".large_"));
+      const directory = path.join(site.dumps, partial ?? "none");
+      const names = fs.existsSync(directory) ? fs.readdirSync(directory) : [];
+      return new Map(names.map((name) => [name, fs.statSync(path.join(directory, name)).size]));
+    };
+    await until("the large table is being written", () => [...sizes().values()].some((size) => size > 2 ** 20));
+    site.signal("SIGSTOP", "pg_dump");
+    const [large = "", written = 0] = [...sizes()].find(([, size]) => size > 2 ** 20) ?? [];
+    const [, hash = "", name = ""] = await until("another file is hashed", () => {
+      const lists = fs.readdirSync(site.state).map((each) => path.join(site.state, each, "stored"));
+      const [list] = lists.filter((each) => fs.existsSync(each));
+      const text = list === undefined ? "" : fs.readFileSync(list, "utf8");
+      return /^([0-9a-f]{64}) {2}(\S+)$/m.exec(text) ?? undefined;
+    });
+    site.signal("SIGCONT", "pg_dump");
+    const outcome = await night.outcome;
+    assert.equal(outcome.code, 0, outcome.stderr);
+    assert.ok(fs.statSync(path.join(dump(), large)).size > written, "pg_dump had not come to its end");
+    assert.notEqual(name, large);
+    assert.equal(
+      hash,
+      createHash("sha256")
+        .update(fs.readFileSync(path.join(dump(), name)))
+        .digest("hex"),
+    );
+  });
+
+  it("what the disk holds of one file, other than pg_dump wrote it, never becomes a dump", async () => {
+    makeSite(["shop"]);
+    const flip = `printf '\\x5a' | dd of="$file" bs=1 seek=12 conv=notrunc status=none`;
+    site.shadow("sync", `for file; do if [[ $file == *.dat.gz ]]; then ${flip}; fi; done; exec /usr/bin/sync "$@"`);
+    const night = await site.run("backup.sh");
+    assert.equal(night.code, 1);
+    assert.match(night.stderr, /shop: error: what is on disk is not what pg_dump wrote: SHA-256 \w+, must be \w+/);
+    assert.deepEqual(
+      site.files.filter((file) => file.includes("shop_")),
+      [],
+    );
+  });
+
+  it("is made of more tables than their names and checksums fit on a command line", async () => {
+    const tables = 1800;
+    cluster.createDatabase(
+      "many",
+      `do $$ begin for n in 1..${tables} loop execute format('create table t%s as select %s as id', n, n); end loop; end $$`,
+    );
+    makeSite(["many"], { DUMP_JOBS: "4" });
+    const night = await site.run("backup.sh");
+    assert.equal(night.code, 0, night.stderr);
+    const manifest = site.manifest(path.basename(dump())) as unknown as { sha256: string; files: object };
+    assert.equal(Object.keys(manifest.files).length, tables + 1);
+    assert.equal(manifest.sha256, hashOf(dump()));
+    assert.equal((await site.run("backup.sh", ["--check", path.basename(dump())])).code, 0);
+  });
+
   it("is made where the settings say so, whatever the caller's environment says", async () => {
     site = new Site(cluster, ["shop"]);
     const env = { ...cluster.env, BACKUP_ENV: site.settingsFile, DUMP_JOBS: "2" };
