@@ -93,7 +93,7 @@ write_hashed() {
   hash_pid=$!
   tee -- "$work/hashed" <"$work/stream" 2>"$work/copy.err" >"$partial" &
   copy_pid=$!
-  "${AS_ACCOUNT[@]}" "$@" >"$work/stream" 2>"$work/dump.err" &
+  "${AS_ACCOUNT[@]}" stdbuf --output=64K "$@" >"$work/stream" 2>"$work/dump.err" & # a pipe full; by itself, 4 kB at a time
   dump_pid=$!
   RUNNING+=("$dump_pid" "$copy_pid" "$hash_pid" "$read_pid" "$stored_pid")
   wait "$dump_pid" || dump_status=$?

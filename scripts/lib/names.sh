@@ -43,13 +43,10 @@ stem_of() { if [[ -n $1 ]]; then encode_name "$1"; else printf 'globals'; fi; }
 
 suffix_of() { if [[ -n $1 ]]; then printf '.dump'; else printf '.sql'; fi; }
 
-make_timestamp() { date -u +%Y%m%dT%H%M%SZ; }
+make_timestamp() { format_timestamp -1; }
 
-# Seconds since 1970 of the timestamp in a dump's name.
-read_timestamp() {
-  local stamp=${1##*_}
-  date -u -d "${stamp:0:8} ${stamp:9:2}:${stamp:11:2}:${stamp:13:2}" +%s
-}
+# SECONDS since 1970; -1: now. By bash itself, as there are many to make.
+format_timestamp() { TZ=UTC printf '%(%Y%m%dT%H%M%SZ)T' "$1"; }
 
 partial_of() { printf '%s/.%s.partial' "${1%/*}" "${1##*/}"; }
 

@@ -1,11 +1,16 @@
 # shellcheck shell=bash
 # What must hold before a dump is begun.
 
+readonly CLIENT_PATTERN='\) ([0-9]+)'
+
+# Sets CLIENT_VERSION.
 check_machine() {
-  require_commands psql pg_dump pg_dumpall pg_restore jq curl flock openssl tee numfmt df
+  require_commands psql pg_dump pg_dumpall pg_restore jq curl flock openssl tee stdbuf numfmt df
   if [[ -n $NAS_HOST ]]; then require_commands rsync ssh ssh-keygen; fi
   check_directory "$BACKUP_DIRECTORY" "$BACKUP_ROLE" postgres 3770
   check_directory "$BACKUP_STATE" "$BACKUP_ROLE" "$(id -gn)" 750
+  CLIENT_VERSION=$(pg_dump --version)
+  if [[ ! $CLIENT_VERSION =~ $CLIENT_PATTERN ]]; then fail "pg_dump gives its version as '$CLIENT_VERSION'"; fi
 }
 
 require_commands() {
@@ -28,7 +33,7 @@ check_directory() {
   fi
 }
 
-# Sets SERVER_VERSION and CLIENT_VERSION.
+# Sets SERVER_VERSION. Needs check_machine.
 check_login() {
   local database=$1 answer
   if ! answer=$(query "$database" 'show server_version; show server_version_num;' 2>&1); then
@@ -36,8 +41,7 @@ check_login() {
   fi
   # shellcheck disable=SC2034 # goes into the manifest
   SERVER_VERSION=${answer%%$'\n'*}
-  CLIENT_VERSION=$(pg_dump --version)
-  if [[ ! $CLIENT_VERSION =~ \)\ ([0-9]+) ]]; then fail "pg_dump gives its version as '$CLIENT_VERSION'"; fi
+  [[ $CLIENT_VERSION =~ $CLIENT_PATTERN ]]
   local client_major=${BASH_REMATCH[1]} server_major=$((${answer##*$'\n'} / 10000))
   if ((client_major < server_major)); then
     fail "pg_dump is version $client_major, the server $server_major: install postgresql-client-$server_major"

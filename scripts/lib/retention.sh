@@ -18,7 +18,7 @@ remove_expired() {
 is_expired() { is_older "$1" "$RETENTION_DAYS"; }
 
 # FILE DAYS; or anything that ends in _<timestamp>.
-is_older() { (($(read_timestamp "$1") < $(date +%s) - $2 * 86400)); }
+is_older() { [[ ${1##*_} < $(format_timestamp "$((EPOCHSECONDS - $2 * 86400))") ]]; }
 
 # The same where it is for us to do, at the off-host targets.
 remove_expired_copies() {

@@ -382,7 +382,7 @@ describe("copies to S3 while the dump is written", function () {
       s3_send_manifest() { cp "$COPY_WORK/manifest" '${site.root}/sent'; }
       copy_dump s3 shop ${file} none & wait "$!"`;
     const env = { ...process.env, BACKUP_ENV: site.settingsFile };
-    execFileSync("bash", ["-Eeuo", "pipefail", "-c", program], { env });
+    execFileSync("bash", ["-Eeuo", "pipefail", "-c", program], { env, stdio: "pipe" });
     const facts = { size: 10_000 * 64 * mebibyte, parts: Array(10_000).fill({ size: 64 * mebibyte, sha256: hash }) };
     const sent = JSON.parse(fs.readFileSync(path.join(site.root, "sent"), "utf8")) as object;
     assert.deepEqual(sent, { off_host: { file, ...facts } });
