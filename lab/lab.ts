@@ -16,6 +16,7 @@ import { cache, labDirectory, root } from "./places";
 import { pluginsInUse, type Plugins } from "./plugins";
 import { prepare } from "./prepare";
 import { S3 } from "./s3";
+import { S3Gateway } from "./s3Gateway";
 import { createSampleDatabase, type SampleDatabase } from "./sampleDatabase";
 import type { Settings } from "./settings";
 import { LabStack, type StackOptions } from "./stack";
@@ -27,6 +28,8 @@ export class Lab {
   readonly network: Network;
   readonly host: Host;
   readonly s3: S3;
+  /** For who measures; not up unless they start it. */
+  readonly s3Gateway: S3Gateway;
   readonly nas: Nas;
 
   private constructor(readonly name: string) {
@@ -34,6 +37,7 @@ export class Lab {
     this.network = new Network(name);
     this.host = new Host(this.directory, this.network);
     this.s3 = new S3(this.directory, this.network);
+    this.s3Gateway = new S3Gateway(this.directory, this.network, this.s3);
     this.nas = new Nas(this.directory, this.network);
   }
 
@@ -81,7 +85,7 @@ export class Lab {
     if (fs.existsSync(this.containers)) {
       for (const vmid of this.vmids()) await this.container(vmid).destroy();
     }
-    await Promise.all([this.host.down(), this.s3.down(), this.nas.down()]);
+    await Promise.all([this.host.down(), this.s3.down(), this.s3Gateway.down(), this.nas.down()]);
     await this.network.down();
     fs.rmSync(path.join("/run/lxc/lock", this.containers), { recursive: true, force: true });
     fs.rmSync(this.directory, { recursive: true, force: true });

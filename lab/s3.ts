@@ -45,6 +45,11 @@ export class S3 {
     return fs.readFileSync(this.caFile, "utf8");
   }
 
+  /** PEM files of the server's certificate and its key. */
+  get serverFiles(): { readonly certificate: string; readonly key: string } {
+    return { certificate: this.file("server.crt"), key: this.file("server.key") };
+  }
+
   /** A key that may do everything. Another one after the server was started anew. */
   get admin(): AccessKey {
     return JSON.parse(fs.readFileSync(this.file("admin.json"), "utf8")) as AccessKey;
@@ -59,9 +64,9 @@ export class S3 {
     return this.daemon.cpuSeconds;
   }
 
-  /** An S3 client, which works in the lab's network only. Default: as admin. */
-  client(key: AccessKey = this.admin): S3Client {
-    return new S3Client({ ...this.clientOptions(key), forcePathStyle: true });
+  /** An S3 client, which works in the lab's network only. Default: as admin, of this server. */
+  client(key: AccessKey = this.admin, endpoint = this.endpoint): S3Client {
+    return new S3Client({ ...this.clientOptions(key), endpoint, forcePathStyle: true });
   }
 
   /** An IAM client, which works in the lab's network only. Default: as admin. */
@@ -81,7 +86,8 @@ export class S3 {
     const bin = await pythonEnvironment(log);
     await this.makeCertificates();
     const [server, port] = [addresses.s3, new URL(this.endpoint).port];
-    const tls = ["-c", this.file("server.crt"), "-k", this.file("server.key")];
+    const { certificate, key } = this.serverFiles;
+    const tls = ["-c", certificate, "-k", key];
     const program = [path.join(bin, "python"), source("s3", "server.py")];
     this.daemon.start(this.network.inside([...program, "-H", server, "-p", port, ...tls]), {
       PYTHONDONTWRITEBYTECODE: "1",
@@ -110,7 +116,7 @@ export class S3 {
 
   private async makeCertificates(): Promise<void> {
     fs.mkdirSync(this.directory, { recursive: true, mode: 0o700 });
-    if (fs.existsSync(this.file("server.crt"))) return;
+    if (fs.existsSync(this.serverFiles.certificate)) return;
     const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
     const openssl = (...args: string[]) => run(["openssl", ...args], { cwd: this.directory });
     const authority = ["-keyout", "ca.key", "-out", "ca.crt", "-days", "3650", "-subj", "/CN=pgbackup lab authority"];
