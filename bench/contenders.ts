@@ -15,18 +15,20 @@ export interface Contender {
   readonly bytes: string;
 }
 
+/** Directory of everything the bench itself leaves in the container. */
+export const place = "/var/lib/bench";
+
 /** The job's account, program and files, as `settingsFor` and the defaults of Pulumi.yaml name them. */
 export const job = {
   account: "trade_show_backup_prod",
   command: (name: string) => `/usr/local/bin/trade-show-db-${name}.sh`,
   library: "/usr/local/lib/trade-show-db",
-  settings: "/etc/trade-show-app/backup.env",
   dumps: "/var/backups/trade-show-app",
   state: "/var/lib/trade-show-db",
+  /** Settings and secrets that it runs with here. */
+  settings: `${place}/job.env`,
+  gatewayKey: `${place}/gateway.env`,
 } as const;
-
-/** Directory of everything the bench itself leaves in the container. */
-export const place = "/var/lib/bench";
 
 const inPlace = (name: string): string =>
   `rm -rf ${place}/${name}; install -d -o postgres -g postgres ${place}/${name}`;
@@ -36,20 +38,27 @@ const sizeOf = (name: string): string =>
 /** Lines that leave no dump of the job and no record of one. */
 export const forgetDumps = `rm -rf ${job.dumps}/*_* ${job.state}/off-host`;
 
-/** Lines that write settings of the job with some of them replaced, and run it with those. */
+/** Lines that write the settings that the job runs with: as deployed, some of them replaced. */
+export function writeSettings(...settings: readonly string[]): string {
+  const lines = ["cat /etc/trade-show-app/backup.env", ...settings.map((line) => `echo ${JSON.stringify(line)}`)];
+  return `{ ${lines.join("; ")}; } >${job.settings}\nchmod 644 ${job.settings}`;
+}
+
+/** The job, on its first night, with some settings replaced. */
 export function runJob(...settings: readonly string[]): Pick<Contender, "prepare" | "command"> {
-  const file = `${place}/job.env`;
-  const lines = [`cat ${job.settings}`, ...settings.map((line) => `echo ${JSON.stringify(line)}`)];
   return {
-    prepare: `${forgetDumps}\n{ ${lines.join("; ")}; } >${file}\nchmod 644 ${file}`,
-    command: `BACKUP_ENV=${file} ${job.library}/backup.sh`,
+    prepare: `${forgetDumps}\n${writeSettings(...settings)}`,
+    command: `BACKUP_ENV=${job.settings} ${job.library}/backup.sh`,
   };
 }
 
 const dumpBytes = `find ${job.dumps} -name '*.dump' -printf '%s\\n'`;
 
-/** @param database the database that is backed up */
-export function contenders(database: string): readonly Contender[] {
+/**
+ * @param database the database that is backed up
+ * @param gateway settings of the job with which copies go to the S3 server
+ */
+export function contenders(database: string, gateway: readonly string[]): readonly Contender[] {
   const alone = `DATABASES=(${database})`;
   const ours = { account: job.account, bytes: dumpBytes };
   return [
@@ -85,7 +94,7 @@ sync ${job.dumps}/plain_.dump`,
       ...ours,
       name: "job-s3",
       title: "**this job**, all rows counted, checked copy in S3",
-      ...runJob(alone),
+      ...runJob(alone, ...gateway),
     },
     {
       name: "gzip",

@@ -118,8 +118,9 @@ export function renderReport(results: Results): string {
 
 Made by \`npm run bench\`, which writes [bench/results.json](../bench/results.json) and, from it, this page. Everything
 runs in a container of the lab, as a service of its own; what is compared takes turns. CPU is that of the whole container,
-the database server's included; peak memory is that of the backup's own processes, without page cache. The S3 server is the
-lab's stand-in on the same two cores, and takes its share of them. pgBackRest copies files, write-ahead log included, and
+the database server's included; peak memory is that of the backup's own processes, without page cache. The S3 server
+(from 2026-11-29 versitygw, before that moto, which takes more of the processor) runs on the same two cores, and takes its
+share of them. pgBackRest copies files, write-ahead log included, and
 is no logical dump; borgmatic's borg repository is new in each round, so nothing is deduplicated.
 
 ${Object.entries(results)

@@ -9,19 +9,20 @@
 import * as fs from "node:fs";
 import * as os from "node:os";
 import * as path from "node:path";
-import { DeleteObjectCommand, ListObjectVersionsCommand } from "@aws-sdk/client-s3";
+import { DeleteObjectCommand, ListObjectsV2Command } from "@aws-sdk/client-s3";
 import { CommandError } from "../lab/command";
 import type { Container } from "../lab/container";
 import type { DebianRelease } from "../lab/image";
 import { Lab } from "../lab/lab";
 import { settingsFor } from "../lab/settings";
-import { contenders, dumpToNowhere, job, place, runJob, type Contender } from "./contenders";
+import { contenders, dumpToNowhere, job, place, runJob, writeSettings, type Contender } from "./contenders";
 import { measure, type Cost } from "./measure";
 import { writeReport } from "./report";
 import { readResults, writeResults, type Restores, type Run, type Scale, type Series } from "./findings";
 
 const RELEASES: readonly DebianRelease[] = ["bookworm", "trixie"];
 const vmids: Readonly<Record<DebianRelease, number>> = { bookworm: 2390, trixie: 2391 };
+const bucket = "bench";
 const peers = ["autopostgresqlbackup", "borgmatic", "borgbackup", "pgbackrest"];
 
 /** Databases by name: how large, relative to the first, and how many small tables they have besides. */
@@ -39,9 +40,6 @@ interface Options {
 }
 
 class Bench {
-  /** Another one each time: the server forgets none while it runs. */
-  private readonly bucket = `bench-${Date.now()}`;
-
   private constructor(
     private readonly lab: Lab,
     private readonly release: DebianRelease,
@@ -80,13 +78,29 @@ systemctl restart postgresql`);
       ...settingsFor(this.lab, vmid),
       databases: databases.map(({ name }) => name),
       newestRecords: [],
-      s3Bucket: this.bucket,
     };
     const stack = this.lab.stack(`bench-${vmid}`, settings);
     await stack.cancel();
     await stack.forget();
     await stack.up();
     await this.container.exec(["systemctl", "stop", "trade-show-db-backup.timer"]);
+    await this.useGateway();
+  }
+
+  /** Starts the server that copies go to, and leaves its key in the container. */
+  private async useGateway(): Promise<void> {
+    const { lab } = this;
+    await lab.s3Gateway.up(bucket, lab.logFile("s3-gateway-build"));
+    const { accessKeyId, secretAccessKey } = lab.s3Gateway.key;
+    await this.shell(`install -o ${job.account} -m 600 /dev/null ${job.gatewayKey}`);
+    const lines = `S3_ACCESS_KEY_ID='${accessKeyId}'\nS3_SECRET_ACCESS_KEY='${secretAccessKey}'\n`;
+    await this.run(["tee", job.gatewayKey], "root", lines);
+  }
+
+  /** Settings with which copies go there. */
+  private get gateway(): string[] {
+    const { endpoint } = this.lab.s3Gateway;
+    return [`S3_ENDPOINT=${endpoint}`, `S3_BUCKET=${bucket}`, `BACKUP_SECRETS=${job.gatewayKey}`];
   }
 
   async all(): Promise<Run> {
@@ -118,7 +132,7 @@ systemctl restart postgresql`);
 
   private async compare(): Promise<Record<string, Series>> {
     const [first] = databases;
-    const all = contenders(first.name);
+    const all = contenders(first.name, this.gateway);
     const rounds: Record<string, Cost[]> = {};
     const bytes: Record<string, number> = {};
     for (let round = 0; round < this.options.rounds; round++) {
@@ -140,9 +154,9 @@ systemctl restart postgresql`);
   private async once({ account, prepare, command }: Omit<Contender, "name" | "title" | "bytes">): Promise<Cost> {
     await this.shell(prepare);
     await this.shell("sync");
-    const before = this.lab.s3.cpuSeconds;
+    const before = this.lab.s3Gateway.cpuSeconds;
     const cost = await measure(this.container, account, command);
-    return { ...cost, serverCpuSeconds: this.lab.s3.cpuSeconds - before };
+    return { ...cost, serverCpuSeconds: this.lab.s3Gateway.cpuSeconds - before };
   }
 
   private async putAlone(): Promise<Cost[]> {
@@ -153,7 +167,7 @@ systemctl restart postgresql`);
     for (let round = 0; round < this.options.rounds; round++) {
       await this.once({ account: job.account, prepare, command });
       const put = `BACKUP_ENV=${job.settings} bash ${place}/putAlone.sh ${job.library} ${job.dumps}/*.dump`;
-      const cost = await this.once({ account: job.account, prepare: "true", command: put });
+      const cost = await this.once({ account: job.account, prepare: writeSettings(...this.gateway), command: put });
       costs.push(cost);
       say(`round ${round + 1}: PUT alone ${cost.seconds.toFixed(1)} s`);
       await this.emptyBucket();
@@ -185,7 +199,7 @@ systemctl restart postgresql`);
     const restore: number[] = [];
     const drill: number[] = [];
     const verify: number[] = [];
-    const env = `BACKUP_ENV=${place}/job.env`;
+    const env = `BACKUP_ENV=${job.settings}`;
     for (let round = 0; round < this.options.rounds; round++) {
       const dump = (await this.shell(`ls ${job.dumps}/*.dump`)).trim();
       const drop = `runuser -u postgres -- dropdb --if-exists copy`;
@@ -231,10 +245,9 @@ systemctl restart postgresql`);
 
   /** The server keeps what it is given in memory. */
   private async emptyBucket(): Promise<void> {
-    const Bucket = this.bucket;
-    const s3 = this.lab.s3.client();
-    const { Versions = [] } = await s3.send(new ListObjectVersionsCommand({ Bucket }));
-    for (const { Key, VersionId } of Versions) await s3.send(new DeleteObjectCommand({ Bucket, Key, VersionId }));
+    const s3 = this.lab.s3Gateway.client();
+    const { Contents = [] } = await s3.send(new ListObjectsV2Command({ Bucket: bucket }));
+    for (const { Key } of Contents) await s3.send(new DeleteObjectCommand({ Bucket: bucket, Key }));
   }
 
   async remove(): Promise<void> {
@@ -295,6 +308,7 @@ async function main(args: readonly string[]): Promise<void> {
     writeResults({ ...readResults(), [release]: run });
     await bench.remove();
   }
+  await lab.s3Gateway.down();
   writeReport();
 }
 
