@@ -78,6 +78,7 @@ systemctl restart postgresql`);
       ...settingsFor(this.lab, vmid),
       databases: databases.map(({ name }) => name),
       newestRecords: [],
+      s3Bucket: `bench-${Date.now()}`, // another one each time: the lab's server forgets none while it runs
     };
     const stack = this.lab.stack(`bench-${vmid}`, settings);
     await stack.cancel();
