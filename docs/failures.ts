@@ -83,9 +83,10 @@ export class Document {
     this.write();
   }
 
-  /** Which faults have a line, in this order, once they have been seen. */
+  /** Writes the lines of these faults, in this order, as far as they have been seen. */
   arrange(groups: readonly FailureGroup[]): void {
     this.found.splice(0, this.found.length, ...groups);
+    this.write();
   }
 
   private write(): void {

@@ -40,8 +40,11 @@ rehearse() {
   done
   if [[ -z $LABEL ]]; then
     while IFS= read -r file; do
-      if is_expired "$file"; then printf 'would remove %s, older than %s days\n' "$file" "$RETENTION_DAYS"; fi
-    done < <(list_verified "$database")
+      printf 'would remove %s, older than %s days\n' "$file" "$RETENTION_DAYS"
+    done < <({
+      printf '%s\n' "$name"
+      list_verified "$database"
+    } | pick_expired "$RETENTION_DAYS")
   fi
 }
 

@@ -1,21 +1,27 @@
 # shellcheck shell=bash
 # Which dumps may go. Called only after a night in which everything succeeded.
 
-# Removes a database's scheduled, verified dumps older than RETENTION_DAYS; never the newest verified one, however old,
-# never operators' own (manual_*), never what is not verified.
+# Removes a database's scheduled dumps that may go; never what is not verified, and never operators' own (manual_*).
 remove_expired() {
-  local database=$1 file newest=''
+  local database=$1 verified file
+  verified=$(list_verified "$database")
   while IFS= read -r file; do
-    if [[ -z $newest ]]; then
-      newest=$file
-    elif is_expired "$file"; then
-      remove_dump "$BACKUP_DIRECTORY/$file"
-      say "removed $file, older than $RETENTION_DAYS days"
-    fi
-  done < <(list_verified "$database")
+    remove_dump "$BACKUP_DIRECTORY/$file"
+    say "removed $file, older than $RETENTION_DAYS days"
+  done < <(pick_expired "$RETENTION_DAYS" <<<"$verified")
 }
 
-is_expired() { is_older "$1" "$RETENTION_DAYS"; }
+# DAYS: of dumps on standard input, newest first, those older than that; never the newest, and never more than half of
+# all, the oldest first. A clock that is ahead, or the night after a long outage, finds all of them too old: so there are
+# nights left to notice.
+pick_expired() {
+  local days=$1 file files expired=()
+  mapfile -t files
+  for file in "${files[@]:1}"; do
+    if is_older "$file" "$days"; then expired=("$file" "${expired[@]}"); fi
+  done
+  if ((${#expired[@]})); then printf '%s\n' "${expired[@]:0:$(((${#files[@]} + 1) / 2))}"; fi
+}
 
 # FILE DAYS; or anything that ends in _<timestamp>.
 is_older() { [[ ${1##*_} < $(format_timestamp "$((EPOCHSECONDS - $2 * 86400))") ]]; }

@@ -1,7 +1,7 @@
 /** Nights and drills that fail for real, and who is told of them: by the units, in their sandbox, through systemd. */
 import * as assert from "node:assert/strict";
 import * as fs from "node:fs";
-import { promtool } from "../../lab/promtool";
+import { promtool } from "../../lab/debianFiles";
 import { run } from "../../lab/command";
 import { addresses } from "../../lab/network";
 import { until } from "../../lab/waiting";

@@ -108,20 +108,17 @@ nas_clear() {
 
 nas_supersede() { :; } # the job itself removes old copies, see nas_remove
 
-# Copies that were verified, superseded by one that was, and are older than NAS_RETENTION_DAYS.
+# Copies that were verified, superseded by one that was, and are older than NAS_RETENTION_DAYS: see pick_expired.
 nas_remove_expired() {
-  local database=$1 file superseded newest='' copies
+  local file copies
   if ((NAS_RETENTION_DAYS == 0)); then return; fi
-  copies=$(list_copies nas "$database")
-  while IFS=$'\t' read -r file superseded; do
-    if [[ -z $newest ]]; then
-      newest=$file
-    elif [[ $superseded != null ]] && is_older "$file" "$NAS_RETENTION_DAYS"; then
-      nas_remove "$file" "$(read_ledger nas "$file" .object)"
-      note_expired nas "$file"
-      say "removed $(nas_place "$file"), older than $NAS_RETENTION_DAYS days"
-    fi
-  done <<<"$copies"
+  copies=$(list_copies nas "$1")
+  while IFS= read -r file; do
+    if [[ -z $(read_ledger nas "$file" .superseded) ]]; then continue; fi
+    nas_remove "$file" "$(read_ledger nas "$file" .object)"
+    note_expired nas "$file"
+    say "removed $(nas_place "$file"), older than $NAS_RETENTION_DAYS days"
+  done < <(cut -f 1 <<<"$copies" | pick_expired "$NAS_RETENTION_DAYS")
 }
 
 # FILE OBJECT: removes a copy, the manifest first.

@@ -26,6 +26,8 @@ export interface Fault {
   readonly night?: (nights: Nights) => Promise<Ended>;
   /** Exit status the night must have. */
   readonly status: string;
+  /** Whether the night succeeds, and so lets old dumps go. Default: if its status is 0. */
+  readonly succeeds?: boolean;
   /** What one of the operator's lines must say; `undefined`: there is no line, all is well. */
   readonly says: RegExp | undefined;
   readonly tonight: Tonight;

@@ -30,6 +30,8 @@ describe("failures", function () {
   let nights: Nights;
   let ways: Record<Target, Relay>;
   let deployment: Deployment;
+  /** A good dump that is too old: the next night that succeeds lets it go, and no other. */
+  let overdue: string;
   const document = new Document();
 
   before(async () => {
@@ -103,6 +105,7 @@ describe("failures", function () {
   /** Injects a fault, lives through the night and the next one, and proves what must hold of every fault. */
   async function prove(fault: Fault): Promise<FailureRow> {
     await nights.keepNewest();
+    overdue = await nights.addAged(30);
     const { ended, after } = await proveBadNight(fault).catch(async (error: unknown) => {
       await fault.heal?.(nights).catch(() => undefined);
       throw error;
@@ -117,7 +120,7 @@ describe("failures", function () {
     const ended = await (fault.night?.(nights) ?? nights.run(fault.midway));
     const after = await nights.look();
     assertEnd(fault, ended);
-    assertUnharmed(before, after);
+    assertUnharmed(before, after, fault.succeeds ?? fault.status === "0");
     const partials = after.hidden.filter((name) => name.endsWith(".partial"));
     assert.equal(partials.length > 0, fault.leavesPartial === true, `partials: ${partials.join(" ")}`);
     const copies = await assertGoodLooksAreTrue(after);
@@ -134,6 +137,7 @@ describe("failures", function () {
     assert.equal(ended.status, "0", ended.lines.join("\n"));
     const after = await nights.look();
     assert.deepEqual(after.hidden, [], "partials are gone");
+    assert.ok(!after.hashes.has(overdue), `${overdue} is kept too long`);
     const made = [...after.verified.keys()].filter((name) => !before.hashes.has(name));
     assert.equal(made.length, 1, "the night made a dump");
     const copies = await assertGoodLooksAreTrue(after);
@@ -155,10 +159,15 @@ describe("failures", function () {
     assert.ok(!lines.some((line) => line.includes("unexpected at")), lines.join("\n"));
   }
 
-  /** No earlier dump or manifest was lost or altered, but those that the fault itself damaged. */
-  function assertUnharmed(before: Sight, after: Sight): void {
+  /**
+   * No earlier dump or manifest was lost or altered, but those that the fault itself damaged, and after a night that
+   * succeeded the one that was due.
+   */
+  function assertUnharmed(before: Sight, after: Sight, succeeded: boolean): void {
+    const due = (name: string): boolean => succeeded && [overdue, `${overdue}.json`].includes(name);
     for (const [name, hash] of before.hashes) {
-      if (!nights.harmed.has(name)) assert.equal(after.hashes.get(name), hash, `${name} was lost or altered`);
+      if (nights.harmed.has(name)) continue;
+      assert.equal(after.hashes.get(name), due(name) ? undefined : hash, `${name} was lost, altered, or kept too long`);
     }
   }
 

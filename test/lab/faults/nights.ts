@@ -52,6 +52,14 @@ export class Nights {
     return this.deployment.shell(lines);
   }
 
+  /** Copies a file of this machine into the container. */
+  async copyIn(from: string, to: string): Promise<void> {
+    const { lab, vmid } = this.deployment;
+    const input = fs.readFileSync(from).toString("base64");
+    const { code, stderr } = await lab.exec(vmid, ["sh", "-c", 'base64 --decode >"$0"', to], { input });
+    assert.equal(code, 0, stderr);
+  }
+
   /** Runs SQL as the superuser. */
   sql(statement: string): Promise<string> {
     return this.deployment.sql(statement, database);
@@ -146,6 +154,25 @@ export class Nights {
       globals=(globals_*.sql)
       find . -mindepth 1 ! -name '${newest}*' ! -name "\${globals[-1]}*" -delete`);
     this.harmed.clear();
+  }
+
+  /**
+   * Adds a dump that was made that many days ago, as far as its name tells: the newest one's content. Its copies have
+   * expired. Returns its name.
+   */
+  async addAged(days: number): Promise<string> {
+    const newest = await this.newest();
+    const stamp = new Date(Date.now() - days * 86_400_000).toISOString().replace(/[-:]|\.\d+/g, "");
+    const aged = newest.replace(/_\w+\.dump$/, `_${stamp}.dump`);
+    await this.shell(`cd ${dumps}
+      cp -p ${newest} ${aged}
+      alter() { cp -p "$2" "$3"; jq --arg file ${aged} "$1" "$2" >/run/altered; cat /run/altered >"$3"; } # owner and mode stay
+      alter '.file = $file' ${newest}.json ${aged}.json
+      cd ${state}/off-host
+      for target in *; do
+        alter '.file = $file | .object = $file | .state = "expired" | .days = 14' $target/{${newest},${aged}}.json
+      done`);
+    return aged;
   }
 
   /** Removes what a fault has damaged, as the operator would who was told of it. */
