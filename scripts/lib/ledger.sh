@@ -37,16 +37,20 @@ write_ledger() {
 
 # TARGET DATABASE FILE [JSON]: an attempt that may leave something at the target.
 note_sending() {
-  write_ledger "$1" "$3" "$(jq -n --arg database "$2" --arg file "$3" --arg place "$("${1}_place" '')" \
+  local entry
+  entry=$(jq -n --arg database "$2" --arg file "$3" --arg place "$("${1}_place" '')" \
     --arg object "$(object_of "$3")" --argjson more "${4:-null}" \
-    '{database: $database, file: $file, object: $object, place: $place, state: "sending"} + $more')"
+    '{database: $database, file: $file, object: $object, place: $place, state: "sending"} + $more')
+  write_ledger "$1" "$3" "$entry"
 }
 
 # TARGET DATABASE FILE: as the copy's manifest, COPY_WORK/manifest, describes it.
 note_copied() {
-  write_ledger "$1" "$3" "$(jq --arg database "$2" --arg file "$3" --arg place "$("${1}_place" '')" \
+  local entry
+  entry=$(jq --arg database "$2" --arg file "$3" --arg place "$("${1}_place" '')" \
     --arg at "$(make_timestamp)" '.off_host | {database: $database, file: $file, object: .file, place: $place,
-      state: "copied", copied: $at, superseded: null} + del(.file)' -- "$COPY_WORK/manifest")"
+      state: "copied", copied: $at, superseded: null} + del(.file)' -- "$COPY_WORK/manifest")
+  write_ledger "$1" "$3" "$entry"
 }
 
 # TARGET FILE: its copy is older than the target keeps it.

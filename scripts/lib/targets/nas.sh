@@ -80,7 +80,7 @@ follow_to_nas() {
 
 # Whole and in one piece: rsync compares checksums, then renames.
 nas_send_manifest() {
-  mv -- "$COPY_WORK/manifest" "$COPY_WORK/$1.json"
+  ln -- "$COPY_WORK/manifest" "$COPY_WORK/$1.json"
   ask_nas "$NAS_STALL_SECONDS" --checksum "$COPY_WORK/$1.json"
 }
 
