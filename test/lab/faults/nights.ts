@@ -163,7 +163,7 @@ export class Nights {
   async addAged(days: number): Promise<string> {
     const newest = await this.newest();
     const stamp = new Date(Date.now() - days * 86_400_000).toISOString().replace(/[-:]|\.\d+/g, "");
-    const aged = newest.replace(/_\w+\.dump$/, `_${stamp}.dump`);
+    const aged = newest.replace(/_\d{8}T\d{6}Z\.dump$/, `_${stamp}.dump`);
     await this.shell(`cd ${dumps}
       cp -p ${newest} ${aged}
       alter() { cp -p "$2" "$3"; jq --arg file ${aged} "$1" "$2" >/run/altered; cat /run/altered >"$3"; } # owner and mode stay
