@@ -7,6 +7,11 @@ import type { Cost } from "./measure";
 export interface Series {
   readonly title: string;
   readonly rounds: readonly Cost[];
+  /**
+   * Seconds of each round, divided by those of the limit right before it: machines have slow minutes. Only of what is
+   * near the limit; in runs made before 2026-11-29 of nothing.
+   */
+  readonly ratios?: readonly number[];
   /** Bytes of the backup; 0 where none is kept. */
   readonly bytes: number;
 }
@@ -48,6 +53,13 @@ export interface Run {
   readonly put: readonly Cost[];
   readonly scales: readonly Scale[];
   readonly restores: Restores;
+}
+
+/** How many times the limit something took. */
+export function timesLimit(series: Series | undefined, limit: Series | undefined): number {
+  const { rounds = [], ratios = [] } = series ?? {};
+  if (ratios.length > 0) return median(ratios);
+  return median(rounds.map(({ seconds }) => seconds)) / median((limit?.rounds ?? []).map(({ seconds }) => seconds));
 }
 
 /** Runs by Debian's release. */

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Cost } from "./measure";
-import { median, readResults, type Results, type Run, type Scale } from "./findings";
+import { median, readResults, timesLimit, type Results, type Run, type Scale } from "./findings";
 
 const docs = join(__dirname, "../docs");
 
@@ -22,14 +22,13 @@ function table(heads: readonly string[], rows: readonly (readonly string[])[]): 
 }
 
 function renderBackups({ backups }: Run): string {
-  const limit = seconds(backups.limit?.rounds ?? []);
-  const rows = Object.values(backups).map(({ title, rounds, bytes }) => [
-    title,
-    seconds(rounds).toFixed(1),
-    ratio(seconds(rounds), limit),
-    cpu(rounds).toFixed(1),
-    mebibytes(memory(rounds)),
-    bytes === 0 ? "" : (bytes / 1e6).toFixed(1),
+  const rows = Object.values(backups).map((series) => [
+    series.title,
+    seconds(series.rounds).toFixed(1),
+    timesLimit(series, backups.limit).toFixed(2),
+    cpu(series.rounds).toFixed(1),
+    mebibytes(memory(series.rounds)),
+    series.bytes === 0 ? "" : (series.bytes / 1e6).toFixed(1),
   ]);
   return table(["backup of the 1 GB database", "s", "× limit", "CPU s", "peak MiB", "MB"], rows);
 }
@@ -38,7 +37,8 @@ function renderOffHost({ backups, put }: Run): string {
   const rounds = (name: string): readonly Cost[] => backups[name]?.rounds ?? [];
   const [job, together, gzip] = [rounds("job"), rounds("job-s3"), rounds("gzip")];
   const alone = seconds(put);
-  const slower = Math.max(seconds(job), alone);
+  const [jobAlone, both] = ["job", "job-s3"].map((name) => timesLimit(backups[name], backups.limit));
+  const overSlower = seconds(job) > alone ? (both ?? NaN) / (jobAlone ?? NaN) : seconds(together) / alone;
   return table(
     ["until a checked copy is in S3", "s", "× the slower of dump and copy alone", "CPU s", "the S3 server's CPU s"],
     [
@@ -52,7 +52,7 @@ function renderOffHost({ backups, put }: Run): string {
       [
         "this job, dump and copy",
         seconds(together).toFixed(1),
-        ratio(seconds(together), slower),
+        overSlower.toFixed(2),
         cpu(together).toFixed(1),
         serverCpu(together),
       ],
@@ -62,16 +62,19 @@ function renderOffHost({ backups, put }: Run): string {
 }
 
 function renderScales(scales: readonly Scale[]): string {
-  const rows = scales.map(({ title, size, tables, limit, job }) => [
-    title,
-    (size / 1e6).toFixed(0),
-    String(tables),
-    seconds(limit).toFixed(2),
-    seconds(job).toFixed(2),
-    (seconds(job) - seconds(limit)).toFixed(2),
-    ratio(seconds(job), seconds(limit)),
-    mebibytes(memory(job)),
-  ]);
+  const rows = scales.map(({ title, size, tables, limit, job }) => {
+    const pairs = job.map((each, round) => [each.seconds, limit[round]?.seconds ?? NaN] as const);
+    return [
+      title,
+      (size / 1e6).toFixed(0),
+      String(tables),
+      seconds(limit).toFixed(2),
+      seconds(job).toFixed(2),
+      median(pairs.map(([own, other]) => own - other)).toFixed(2),
+      median(pairs.map(([own, other]) => own / other)).toFixed(2),
+      mebibytes(memory(job)),
+    ];
+  });
   return table(["database", "MB", "tables", "limit s", "job s", "more s", "× limit", "job's peak MiB"], rows);
 }
 
@@ -117,11 +120,12 @@ export function renderReport(results: Results): string {
   return `# What it costs
 
 Made by \`npm run bench\`, which writes [bench/results.json](../bench/results.json) and, from it, this page. Everything
-runs in a container of the lab, as a service of its own; what is compared takes turns. CPU is that of the whole container,
-the database server's included; peak memory is that of the backup's own processes, without page cache. The S3 server
-(from 2026-11-29 versitygw, before that moto, which takes more of the processor) runs on the same two cores, and takes its
-share of them. pgBackRest copies files, write-ahead log included, and
-is no logical dump; borgmatic's borg repository is new in each round, so nothing is deduplicated.
+runs in a container of the lab, as a service of its own; what is compared takes turns. From 2026-11-29, what is near the
+limit is measured right after it each time, and its ratio is the median of those; and the S3 server is versitygw, before
+that moto, which takes more of the processor. It runs on the same two cores, and takes its share of them. CPU is that of the
+whole container, the database server's included; peak memory is that of the backup's own processes, without page cache.
+pgBackRest copies files, write-ahead log included, and is no logical dump; borgmatic's borg repository is new in each round,
+so nothing is deduplicated.
 
 ${Object.entries(results)
   .map(([release, run]) => renderRun(release, run))

@@ -133,22 +133,28 @@ systemctl restart postgresql`);
 
   private async compare(): Promise<Record<string, Series>> {
     const [first] = databases;
-    const all = contenders(first.name, this.gateway);
-    const rounds: Record<string, Cost[]> = {};
-    const bytes: Record<string, number> = {};
+    const [limit, ...all] = contenders(first.name, this.gateway);
+    const found: Record<string, { title: string; rounds: Cost[]; ratios?: number[]; bytes: number }> = {};
+    const add = ({ name, title }: Contender, cost: Cost): void => {
+      (found[name] ??= { title, rounds: [], bytes: 0 }).rounds.push(cost);
+    };
     for (let round = 0; round < this.options.rounds; round++) {
       for (const each of turn(all, round)) {
+        const before = each.nearLimit === true ? await this.once(limit) : undefined;
+        if (before !== undefined) add(limit, before);
         const cost = await this.once(each);
-        (rounds[each.name] ??= []).push(cost);
-        bytes[each.name] = Number((await this.shell(each.bytes)).trim());
-        say(`round ${round + 1}: ${each.name} ${cost.seconds.toFixed(1)} s`);
+        add(each, cost);
+        const series = found[each.name];
+        if (series === undefined) continue;
+        series.bytes = Number((await this.shell(each.bytes)).trim());
+        if (before !== undefined) (series.ratios ??= []).push(cost.seconds / before.seconds);
+        const beside = before === undefined ? "" : `, the limit ${before.seconds.toFixed(1)} s`;
+        say(`round ${round + 1}: ${each.name} ${cost.seconds.toFixed(1)} s${beside}`);
         await this.emptyBucket();
       }
       await this.shell(`rm -rf ${place}/{gzip,autopostgresqlbackup,borgmatic,pgbackrest}`);
     }
-    return Object.fromEntries(
-      all.map(({ name, title }) => [name, { title, rounds: rounds[name] ?? [], bytes: bytes[name] ?? 0 }]),
-    );
+    return found;
   }
 
   /** As little of the disk's and the server's past as can be: what is dirty is written before. */
@@ -303,13 +309,16 @@ async function main(args: readonly string[]): Promise<void> {
   if (args.join(" ") === "--report") return writeReport();
   const options = readOptions(args);
   const lab = await Lab.open(process.env.PGBACKUP_LAB ?? "bench");
-  for (const release of options.releases) {
-    const bench = await Bench.prepare(lab, release, options);
-    const run = await bench.all();
-    writeResults({ ...readResults(), [release]: run });
-    await bench.remove();
+  try {
+    for (const release of options.releases) {
+      const bench = await Bench.prepare(lab, release, options);
+      const run = await bench.all();
+      writeResults({ ...readResults(), [release]: run });
+      await bench.remove();
+    }
+  } finally {
+    await lab.s3Gateway.down(); // what it keeps is in memory
   }
-  await lab.s3Gateway.down();
   writeReport();
 }
 
