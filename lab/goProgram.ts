@@ -59,7 +59,7 @@ export class GoProgram {
       throw new Error(`Without Go no ${this.source.name} can be built: install it, see https://go.dev/dl/.`);
     }
     // Caches of its own, thrown away afterwards: the user's would keep 3 GB that nothing here removes again.
-    const scratch = path.join(cache, `${this.source.directory}-build`);
+    const scratch = `${this.root}-build`;
     const env = {
       ...process.env,
       GOPATH: path.join(scratch, "path"),
@@ -73,8 +73,11 @@ export class GoProgram {
     fs.mkdirSync(path.dirname(this.program), { recursive: true });
     const options = this.source.options ?? ["-ldflags", "-s -w"];
     const argv = ["go", "build", ...options, "-o", partial, this.source.package];
-    await run(outside(argv), { cwd: this.sources, env, log, timeout: 1_800_000 });
-    fs.renameSync(partial, this.program);
-    fs.rmSync(scratch, { recursive: true, force: true });
+    try {
+      await run(outside(argv), { cwd: this.sources, env, log, timeout: 1_800_000 });
+      fs.renameSync(partial, this.program);
+    } finally {
+      fs.rmSync(scratch, { recursive: true, force: true });
+    }
   }
 }
