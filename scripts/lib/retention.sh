@@ -20,7 +20,7 @@ pick_expired() {
   for file in "${files[@]:1}"; do
     if is_older "$file" "$days"; then expired=("$file" "${expired[@]}"); fi
   done
-  if ((${#expired[@]})); then printf '%s\n' "${expired[@]:0:$(((${#files[@]} + 1) / 2))}"; fi
+  if ((${#expired[@]})); then printf '%s\n' "${expired[@]:0:$((${#files[@]} / 2))}"; fi
 }
 
 # FILE DAYS; or anything that ends in _<timestamp>.
@@ -29,6 +29,7 @@ is_older() { [[ ${1##*_} < $(format_timestamp "$((EPOCHSECONDS - $2 * 86400))") 
 # The same where it is for us to do, at the off-host targets.
 remove_expired_copies() {
   local target database
+  begin_copier
   for target in "${TARGETS[@]}"; do
     begin_copy_work "$NIGHT/retention.$target"
     for database in "${DATABASES[@]}" "$GLOBALS"; do "${target}_remove_expired" "$database"; done

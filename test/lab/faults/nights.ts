@@ -169,7 +169,7 @@ export class Nights {
       alter() { cp -p "$2" "$3"; jq --arg file ${aged} "$1" "$2" >/run/altered; cat /run/altered >"$3"; } # owner and mode stay
       alter '.file = $file' ${newest}.json ${aged}.json
       cd ${state}/off-host
-      for target in *; do
+      for target in ${this.targets.join(" ")}; do
         alter '.file = $file | .object = $file | .state = "expired" | .days = 14' $target/{${newest},${aged}}.json
       done`);
     return aged;
