@@ -49,6 +49,10 @@ write_directory() {
   close_gate
   wait "$hash_pid" || fail "$partial cannot be read back from the disk: $(describe_status "$?"), $(head -n 1 -- "$work/hash.err")"
   sort_hashes <"$work/written" >"$work/files"
+  # 64 digits and two blanks before the name.
+  if ! cmp --silent <(cut -c 67- -- "$work/files") <(find "$partial" -type f -printf '%P\n' | LC_ALL=C sort); then
+    fail "not every file in $partial was read back from the disk, or not once"
+  fi
   DUMP_SHA256=$(hash_file "$work/files")
   DISK_SHA256=$(hash_file <(sort_hashes <"$work/stored"))
 }
@@ -57,14 +61,15 @@ write_directory() {
 hash_files() {
   local work=$2 names names_pid file files
   trap - ERR
-  end_when_told # at the next name: no pipeline, which would be waited for
   leave_gate
   cd -- "$1" || exit 1
   exec {names}< <(print_whole_files)
   names_pid=$!
+  # At the next name: no pipeline, which would be waited for.
+  trap 'be_deaf; kill -TERM "$names_pid" 2>/dev/null || true; exit 143' TERM HUP
   while IFS= read -r -u "$names" file; do
     files=("$file")
-    while ((${#files[@]} < 1000)) && IFS= read -r -t 0.05 -u "$names" file; do files+=("$file"); done # what became whole with it
+    while ((${#files[@]} < 1000)) && read -r -t 0 -u "$names" && IFS= read -r -u "$names" file; do files+=("$file"); done
     list_hashes "${files[@]}" >>"$work/written"
     settle_on_disk "${files[@]}"
     list_hashes "${files[@]}" >>"$work/stored"

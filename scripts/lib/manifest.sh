@@ -7,10 +7,11 @@ readonly MANIFEST_FORMAT=1
 write_manifest() {
   local database=$1 dump=$2 name=$3 work=$4 started=$5 ended=$6 wanted
   wanted=$(list_count_tables "$database")
+  describe_files "$work/files" >"$work/files.json"
   jq -n --argjson format "$MANIFEST_FORMAT" --arg database "$database" --arg role "$BACKUP_ROLE" \
     --arg machine "$(uname -n)" --arg server "$SERVER_VERSION" --arg client "$CLIENT_VERSION" \
     --arg started "$started" --arg ended "$ended" --arg snapshot "$SNAPSHOT_ID" --arg file "$name" --arg called "$LABEL" \
-    --argjson size "$(size_of_dump "$dump")" --arg sha256 "$DUMP_SHA256" --slurpfile files <(describe_files "$work/files") --rawfile warnings "$work/dump.err" \
+    --argjson size "$(size_of_dump "$dump")" --arg sha256 "$DUMP_SHA256" --slurpfile files "$work/files.json" --rawfile warnings "$work/dump.err" \
     --argjson dumpability "$DUMPABILITY" --arg compression "$COMPRESSION_USED" --arg wanted "$wanted" --argjson limited "$([[ -n $wanted ]] && echo true || echo false)" \
     --slurpfile counts "$work/counts" --slurpfile registered "$work/registered" --slurpfile newest "$work/newest" --slurpfile properties "$work/properties" \
     --slurpfile structure "$work/structure" --slurpfile keys "$work/keys" --slurpfile checksums "$work/checksums" \

@@ -12,7 +12,7 @@ print_packed() {
 }
 
 # Names of the files of this directory that nobody writes to any more; all of them once the gate is closed. pg_dump opens
-# each file once; which of them are open now, the system knows.
+# each file once; which are open for writing now, the system knows: of this account's processes, this one's output for one.
 print_whole_files() {
   local open=1 place file written
   local -A printed=()
@@ -21,9 +21,12 @@ print_whole_files() {
     if ! wait_at_gate; then open=0; fi
     set -- *
     written=''
-    if ((open)); then written=$(find /proc/[0-9]*/fd -lname "$place/*" -printf '%l/\n' 2>/dev/null || true); fi
+    if ((open)); then
+      written=$(find /proc/[0-9]*/fd -type l -perm -u=w -printf '%l/\n' 2>/dev/null || true)
+      if [[ -z $written ]]; then continue; fi # nobody could be asked
+    fi
     for file in "$@"; do
-      if [[ ! -e $file || -n ${printed[$file]:-} || $written == *"/$file/"* ]]; then continue; fi
+      if [[ -n ${printed[$file]:-} || ! -e $file || $written == *"$place/$file/"* ]]; then continue; fi
       printed[$file]=1
       printf '%s\n' "$file"
     done

@@ -262,6 +262,18 @@ describe("a dump made side by side (DUMP_JOBS)", function () {
     );
   });
 
+  it("of which not every file was read back never becomes a dump", async () => {
+    makeSite(["shop"]);
+    site.shadow("xargs", '/usr/bin/xargs "$@" | grep -v toc.dat');
+    const night = await site.run("backup.sh");
+    assert.equal(night.code, 1);
+    assert.match(night.stderr, /shop: error: not every file in \S+\.partial was read back from the disk, or not once/);
+    assert.deepEqual(
+      site.files.filter((file) => file.includes("shop_")),
+      [],
+    );
+  });
+
   it("is made of more tables than their names and checksums fit on a command line", async () => {
     const tables = 1800;
     cluster.createDatabase(

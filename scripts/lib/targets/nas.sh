@@ -20,7 +20,7 @@ nas_probe() {
 name_nas() { printf 'off-host target NAS, %s' "$(nas_place '')"; }
 
 nas_send() {
-  local database=$1 file=$2 source=$3 link=$COPY_WORK/$4
+  local database=$1 file=$2 source=$3 link=$COPY_WORK/$4 sha256
   note_sending nas "$database" "$file"
   if is_encrypting || is_packed "$source"; then
     check_room_to_prepare "$database" "$file" "$source"
@@ -30,7 +30,8 @@ nas_send() {
   fi
   ask_nas "$NAS_STALL_SECONDS" --append --mkpath "$link"
   check_on_nas "$link"
-  jq -n --arg sha256 "$(hash_file "$link")" --argjson size "$(stat -L -c %s -- "$link")" '{$size, $sha256}' >"$COPY_WORK/facts"
+  sha256=$(hash_file "$link")
+  jq -n --arg sha256 "$sha256" --argjson size "$(stat -L -c %s -- "$link")" '{$size, $sha256}' >"$COPY_WORK/facts"
 }
 
 # DATABASE FILE SOURCE. What is prepared takes as much as the dump: a disk that it filled would be the end of that one, too.
@@ -64,8 +65,11 @@ prepare_for_nas() {
 
 # FILE SOURCE LINK: sends what there is of it while it grows.
 follow_to_nas() {
-  local file=$1 source=$2 link=$3 sent=0 size=0 INPUT
-  if [[ $source != *.partial ]]; then refuse_damaged "$source" "$(hash_file "$source")"; fi
+  local file=$1 source=$2 link=$3 sent=0 size=0 sha256 INPUT
+  if [[ $source != *.partial ]]; then
+    sha256=$(hash_file "$source")
+    refuse_damaged "$source" "$sha256"
+  fi
   open_growing "$source"
   ln -s "/proc/$BASHPID/fd/$INPUT" "$link" # the same file, also when it is renamed
   while wait_at_gate; do
