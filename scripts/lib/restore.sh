@@ -10,13 +10,16 @@ HOLDS=''
 # The database that is being filled and does not have its name yet.
 CREATED_DATABASE=''
 
+# What the command that is performed reads.
+PERFORM_INPUT=/dev/null
+
 perform() {
   local status=0
   if ((PLAN)); then
     format_command "$@"
     return
   fi
-  "$@" &
+  "$@" <"$PERFORM_INPUT" &
   RUNNING=("$!")
   wait "$!" || status=$? # a signal is heard at once, not when the command has ended
   # shellcheck disable=SC2034 # stopped by dump.sh
@@ -24,9 +27,21 @@ perform() {
   return "$status"
 }
 
-# One transaction, unless it is CREATE DATABASE.
-perform_sql() {
-  perform "${AS_ACCOUNT[@]}" psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --output=/dev/null --dbname=postgres --command="$*"
+# One statement.
+perform_sql() { perform_psql --command="$*"; }
+
+# FILE: its statements, in one transaction. As input, because arguments have a limit, and there is one for each role.
+perform_statements() {
+  local PERFORM_INPUT=$1 statements
+  if ((PLAN)); then
+    mapfile -t statements <"$1"
+    printf '%s | ' "$(format_command printf '%s\n' "${statements[@]}")"
+  fi
+  perform_psql --single-transaction --file=-
+}
+
+perform_psql() {
+  perform "${AS_ACCOUNT[@]}" psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --output=/dev/null --dbname=postgres "$@"
 }
 
 # What happens, for people; in a plan a comment.
@@ -116,7 +131,7 @@ create_database() {
   tell "restoring $DUMP into the new database '$TARGET'"
   CREATED_DATABASE=$database
   if ! perform_sql "$(<"$WORK/definition.create")${owner:+ OWNER = $(quote_name "$owner")}" ||
-    { [[ -s $WORK/definition.settings ]] && ! perform_sql "$(<"$WORK/definition.settings")"; }; then
+    { [[ -s $WORK/definition.settings ]] && ! perform_statements "$WORK/definition.settings"; }; then
     fail "database '$TARGET' cannot be created: nothing was restored"
   fi
 }
@@ -133,13 +148,12 @@ print_grants() {
 
 # Gives the database its name, and in the same transaction what else it is.
 finish_database() {
-  local statements
-  statements=$(
+  {
     printf 'ALTER DATABASE %s RENAME TO %s;\n' "$(quote_name "$1")" "$(quote_name "$TARGET")"
     cat -- "$WORK/definition.properties"
     if ((!LEAVES_GRANTS)); then print_grants; fi
-  )
-  if ! perform_sql "$statements"; then fail "'$TARGET' cannot be made what the dump says: the new database is removed again"; fi
+  } >"$WORK/finish.sql"
+  if ! perform_statements "$WORK/finish.sql"; then fail "'$TARGET' cannot be made what the dump says: the new database is removed again"; fi
   CREATED_DATABASE=''
 }
 

@@ -57,11 +57,8 @@ quote_names() {
 }
 
 create_roles() {
-  local statement options=()
   if ((!WITH_GLOBALS)) || [[ ! -s $WORK/roles.sql ]]; then return 0; fi
-  while IFS= read -r statement; do options+=(--command="$statement"); done <"$WORK/roles.sql"
-  if ! perform "${AS_ACCOUNT[@]}" psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --single-transaction --dbname=postgres \
-    "${options[@]}"; then
+  if ! perform_statements "$WORK/roles.sql"; then
     fail "the roles cannot be created: none was, nothing was restored"
   fi
   tell "created, without passwords: $(sed -n 's/^CREATE ROLE \(.*\);$/\1/p' "$WORK/roles.sql" | paste -sd ' ')." \

@@ -81,4 +81,33 @@ describe("restore.sh --globals", function () {
     assert.equal(cluster.sql("postgres", "select rolconfig from pg_roles where rolname ~ 'Odd'"), "{work_mem=7MB}");
     assert.equal(cluster.sql("shop", `set role ${odd}; select count(*) from t`), "1");
   });
+
+  it("gives a database back what 2,000 roles have there: more than fits into one argument", async () => {
+    cluster.createDatabase("many", "create table t (id int)");
+    cluster.sql(
+      "postgres",
+      `do $$ begin
+         for i in 1..2000 loop
+           execute format('create role many_%s', i);
+           execute format('alter role many_%s in database many set application_name = %L', i, repeat('x', 60));
+         end loop;
+       end $$`,
+    );
+    const given = (): string =>
+      cluster.sql(
+        "postgres",
+        `select count(*), min(setconfig::text), max(setconfig::text) from pg_db_role_setting
+         where setdatabase = (select oid from pg_database where datname = 'many')`,
+      );
+    const before = given();
+    assert.match(before, /^2000\|\{application_name=x{60}\}\|/);
+    const other = new Site(cluster, ["many"]);
+    const night = await other.run("backup.sh");
+    assert.equal(night.code, 0, night.stderr);
+    cluster.asPostgres("dropdb", ["many"]);
+    const outcome = await other.run("restore.sh", ["latest", "--database", "many", "--as", "many"]);
+    assert.equal(outcome.code, 0, outcome.stderr);
+    assert.equal(given(), before);
+    other.remove();
+  });
 });
