@@ -68,7 +68,7 @@ export class BackupScript extends pulumi.ComponentResource {
 /** The texts of all scripts, by path relative to scripts/. */
 function readScripts(): Record<string, string> {
   const paths = readdirSync(SCRIPTS, { recursive: true, encoding: "utf8" })
-    .filter((path) => /\.(sh|awk)$/.test(path))
+    .filter((path) => /\.(sh|awk|pl)$/.test(path))
     .sort();
   return Object.fromEntries(paths.map((path) => [path, readFileSync(join(SCRIPTS, path), "utf8")]));
 }

@@ -138,9 +138,9 @@ main() {
   read_options "$@"
   require_root
   load_settings
-  isolate_client
-  require_commands psql pg_dump pg_restore dropdb jq runuser flock openssl awk df
   AS_ACCOUNT=(runuser -u postgres --)
+  isolate_client
+  require_commands psql pg_dump pg_restore dropdb jq runuser flock openssl perl stdbuf awk df
   take_lock "$BACKUP_STATE/restore.lock"
   clean_up_interrupted
   make_work_directory

@@ -96,14 +96,14 @@ write_hashed() {
   read_pid=$!
   hash_input <"$work/hashed" >"$work/sha256" &
   hash_pid=$!
-  tee -- "$work/hashed" <"$work/stream" 2>"$work/copy.err" >"$partial" &
+  copy_to_both "$work/hashed" <"$work/stream" 2>"$work/copy.err" >"$partial" &
   copy_pid=$!
   "${AS_ACCOUNT[@]}" stdbuf --output=64K "$@" >"$work/stream" 2>"$work/dump.err" & # a pipe full; by itself, 4 kB at a time
   dump_pid=$!
   RUNNING+=("$dump_pid" "$copy_pid" "$hash_pid" "$read_pid" "$stored_pid")
   wait "$dump_pid" || dump_status=$?
   wait "$copy_pid" || copy_status=$?
-  # Not after the hash: that one waits for ever for a tee that never opened its pipe, since it had no file to write to.
+  # Not after the hash: that one waits for ever for a copy that never opened its pipe, since it had no file to write to.
   if ((copy_status)); then fail "dump cannot be written to $partial: $(<"$work/copy.err")"; fi
   wait "$hash_pid" || hash_status=$?
   if ((dump_status)); then fail_dump "$1" "$dump_status" "$work"; fi

@@ -54,9 +54,9 @@ hash_content() { if is_packed "$1"; then hash_packed; else hash_input; fi; }
 print_content() {
   trap - ERR
   if is_encrypting; then
-    print_plain "$1" | tee -- "$COPY_WORK/plain" | encrypt
+    print_plain "$1" | copy_to_both "$COPY_WORK/plain" | encrypt
   else
-    print_plain "$1" | tee -- "$COPY_WORK/plain"
+    print_plain "$1" | copy_to_both "$COPY_WORK/plain"
   fi
 }
 

@@ -5,7 +5,7 @@ readonly CLIENT_PATTERN='\) ([0-9]+)'
 
 # Sets CLIENT_VERSION.
 check_machine() {
-  require_commands psql pg_dump pg_dumpall pg_restore jq curl flock openssl tee stdbuf numfmt df
+  require_commands psql pg_dump pg_dumpall pg_restore jq curl flock openssl perl stdbuf numfmt df
   if [[ -n $NAS_HOST ]]; then require_commands rsync ssh ssh-keygen; fi
   check_directory "$BACKUP_DIRECTORY" "$BACKUP_ROLE" postgres 3770
   check_directory "$BACKUP_STATE" "$BACKUP_ROLE" "$(id -gn)" 750

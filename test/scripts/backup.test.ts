@@ -178,9 +178,9 @@ describe("backup.sh", function () {
       site = new Site(cluster, ["large"]);
       const { pid, night } = await haltMidway();
       // All that systemd would reach, not root's way into the account.
-      const stop = (): void => ["bash", "tee", "pg_dump"].forEach((name) => site.signal("SIGTERM", name));
+      const stop = (): void => ["bash", "perl", "pg_dump"].forEach((name) => site.signal("SIGTERM", name));
       stop();
-      await until("the program beside pg_dump has ended", () => site.processes("tee").length === 0);
+      await until("the program beside pg_dump has ended", () => site.processes("perl").length === 0);
       stop();
       process.kill(pid, "SIGCONT");
       const outcome = await night.outcome;
@@ -221,7 +221,7 @@ describe("backup.sh", function () {
 
     it("what arrives on disk other than pg_dump wrote it never becomes a dump", async () => {
       site = new Site(cluster, ["shop"]);
-      site.shadow("tee", '/usr/bin/tee "$@"; printf x');
+      site.shadow("perl", '/usr/bin/perl "$@"; printf x');
       const night = await site.run("backup.sh");
       assert.equal(night.code, 1);
       assert.match(night.stderr, /shop: error: what is on disk is not what pg_dump wrote: SHA-256 \w+, must be \w+/);

@@ -98,7 +98,7 @@ choose_part_size() {
 # The next so many bytes of the content; fewer only at the end.
 cut_part() {
   local pid
-  head -c "$1" <&"$CONTENT" >"$COPY_WORK/part" &
+  dd bs=256K iflag=fullblock,count_bytes count="$1" status=none <&"$CONTENT" >"$COPY_WORK/part" & # head reads 8 kB at a time
   pid=$!
   RUNNING+=("$pid")
   wait "$pid"
