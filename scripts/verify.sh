@@ -59,9 +59,9 @@ main() {
   read_options "$@"
   require_root
   load_settings
+  AS_ACCOUNT=(runuser -u postgres --)
   isolate_client
   require_commands psql jq runuser awk
-  AS_ACCOUNT=(runuser -u postgres --)
   WORK=$(mktemp -d)
   if [[ -n $MANIFEST ]]; then
     find_manifest

@@ -6,6 +6,8 @@ import { newerServer } from "./newerServer";
 
 const cluster = "postgresql@15-main.service";
 const configuration = "/etc/postgresql/15/main";
+/** Debian's wrapper, and what it calls. */
+const pgDumps = "/usr/bin/pg_dump /usr/lib/postgresql/15/bin/pg_dump";
 
 const stop = (nights: Nights) => nights.shell(`systemctl stop ${cluster}`);
 const start = (nights: Nights) => nights.shell(`systemctl start ${cluster}`);
@@ -255,11 +257,11 @@ export const serverFaults: FaultGroup = {
     newerServer,
     {
       name: "pg_dump is gone from the container",
-      inject: (nights) => nights.shell("mv /usr/bin/pg_dump /usr/bin/pg_dump.gone"),
+      inject: (nights) => nights.shell(`for each in ${pgDumps}; do mv $each $each.gone; done`),
       status: "1",
       says: /commands missing: pg_dump: install/,
       tonight: "none",
-      heal: (nights) => nights.shell("mv /usr/bin/pg_dump.gone /usr/bin/pg_dump"),
+      heal: (nights) => nights.shell(`for each in ${pgDumps}; do mv $each.gone $each; done`),
     },
   ],
 };
