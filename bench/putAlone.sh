@@ -5,7 +5,7 @@
 # backup directory. Sent to the container and run there by the job's account, beside the job's own programs.
 set -Eeuo pipefail
 library=$1 dump=$2
-for part in log settings names content postgres offhost ledger encryption s3 targets/s3; do
+for part in log signals settings names content postgres offhost ledger encryption s3 targets/s3; do
   # shellcheck source=/dev/null
   source "$library/lib/$part.sh"
 done

@@ -205,29 +205,42 @@ prepare_night() {
   decide_on_targets
 }
 
-# Each database, and the globals, in a process of its own: the failure of one is not the end of the others.
+# Each database, and the globals, in a process of its own: the failure of one is not the end of the others. One database
+# after the other; the globals are small, and written beside the first.
 back_up_each() {
-  local database
+  local database globals
   FAILED=()
+  start_part back_up_globals
+  globals=$PART
   for database in "${DATABASES[@]}"; do
     run_part "'$database'" back_up "$database"
   done
-  run_part globals back_up_globals
+  await_part globals "$globals"
   run_part notification check_channels
 }
 
 run_part() {
-  local title=$1 status=0
+  local title=$1
   shift
+  start_part "$@"
+  await_part "$title" "$PART"
+}
+
+# Sets PART, its process.
+start_part() {
   "$@" &
-  RUNNING=("$!")
-  wait "${RUNNING[0]}" || status=$?
-  RUNNING=()
-  if ((status)); then FAILED+=("$title"); fi
+  PART=$!
+  RUNNING+=("$PART")
+}
+
+# TITLE PID
+await_part() {
+  if ! await "$2"; then FAILED+=("$1"); fi
 }
 
 # In the process of one part: whatever happens, nothing half is left.
 begin_part() {
+  RUNNING=() # those of the night, until here
   trap end_part EXIT
   end_when_told
   LOG_SUBJECT=$1
@@ -237,6 +250,7 @@ begin_part() {
 back_up() {
   local database=$1 name dump started
   begin_part "$database"
+  prepare_facts "$database" "$WORK"
   check_login "$database"
   check_space "$database"
   check_dumpability "$database"
@@ -248,8 +262,8 @@ back_up() {
   begin_copies "$database" "$name" "${PARTIALS[0]}"
   started=$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)
   open_snapshot "$database" "$WORK"
-  begin_facts "$database"
-  begin_progress "${PARTIALS[0]}" "$database"
+  begin_facts "$WORK"
+  begin_progress "${PARTIALS[0]}"
   write_dump "$database" "${PARTIALS[0]}" "$WORK"
   end_progress
   finish_facts "$WORK"
@@ -261,26 +275,23 @@ back_up() {
 }
 
 report_dump() {
-  local manifest=$1 warning
-  while IFS= read -r warning; do warn "$warning"; done < <(read_manifest "$manifest" '.warnings[]')
-  while IFS= read -r warning; do warn "COUNT_TABLES names '$warning', which this database does not have"; done < <(
-    read_manifest "$manifest" '(.counted | arrays) - (.tables + .extension_tables | keys) | .[]'
-  )
-  while IFS= read -r warning; do
-    if ! jq -e --arg table "$warning" '.checksums | has($table)' -- "$manifest" >/dev/null; then
-      warn "CHECKSUM_TABLES names '$warning', which this database does not have"
-    fi
-  done < <(list_tables_of "$LOG_SUBJECT" "${CHECKSUM_TABLES[@]}")
-  say "dumped and verified: ${manifest%.json}, $(format_size "$(read_manifest "$manifest" .size)")," \
-    "$(read_manifest "$manifest" '"\(.tables | length) tables, \([.tables[]] | add // 0) rows, SHA-256 \(.sha256)"')"
+  local manifest=$1 lines size line
+  lines=$(jq -r --arg summed "$(list_tables_of "$LOG_SUBJECT" "${CHECKSUM_TABLES[@]}")" '
+    .size, "\(.tables | length) tables, \([.tables[]] | add // 0) rows, SHA-256 \(.sha256)", .warnings[],
+    ((.counted | arrays) - (.tables + .extension_tables | keys) | .[] | "COUNT_TABLES names \u0027\(.)\u0027, which this database does not have"),
+    (($summed / "\n") - (.checksums | keys) | .[] | "CHECKSUM_TABLES names \u0027\(.)\u0027, which this database does not have")
+    ' -- "$manifest")
+  {
+    read -r size
+    IFS= read -r line
+    say "dumped and verified: ${manifest%.json}, $(format_size "$size"), $line"
+    while IFS= read -r line; do warn "$line"; done
+  } <<<"$lines"
 }
 
 let_old_dumps_go() {
   local database
-  for database in "${DATABASES[@]}" "$GLOBALS"; do
-    remove_expired "$database"
-    report_unusual "$database"
-  done
+  for database in "${DATABASES[@]}" "$GLOBALS"; do remove_expired "$database"; done
 }
 
 end_part() {

@@ -243,9 +243,7 @@ prove_scratch() {
   statistics=$!
   RUNNING+=("$statistics")
   verify_database "$database" manifest "$MANIFEST" "$database"
-  wait "$statistics" || warn "not all statistics for the planner of '$database' could be made"
-  # shellcheck disable=SC2034 # stopped by dump.sh
-  RUNNING=()
+  await "$statistics" || warn "not all statistics for the planner of '$database' could be made"
 }
 
 end_part() {

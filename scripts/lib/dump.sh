@@ -1,17 +1,9 @@
 # shellcheck shell=bash
 # From a database to a verified dump on disk.
 
-# Children to stop and files to remove if this database's night ends early.
-RUNNING=()
+# Files to remove if this database's night ends early.
 # shellcheck disable=SC2034 # removed by backup.sh
 PARTIALS=()
-
-stop_running() {
-  local pid
-  for pid in "${RUNNING[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
-  for pid in "${RUNNING[@]}"; do wait "$pid" 2>/dev/null || true; done
-  RUNNING=()
-}
 
 # What a dump is written to: there before anyone opens it.
 make_partial() {
@@ -44,10 +36,10 @@ write_directory() {
   "${AS_ACCOUNT[@]}" pg_dump --format=directory --jobs="$DUMP_JOBS" --file="$partial" "$@" 2>"$work/dump.err" &
   dump_pid=$!
   RUNNING+=("$dump_pid" "$hash_pid")
-  wait "$dump_pid" || status=$?
+  await "$dump_pid" || status=$?
   if ((status)); then fail_dump pg_dump "$status" "$work"; fi
   close_gate
-  wait "$hash_pid" || fail "$partial cannot be read back from the disk: $(describe_status "$?"), $(head -n 1 -- "$work/hash.err")"
+  await "$hash_pid" || fail "$partial cannot be read back from the disk: $(describe_status "$?"), $(head -n 1 -- "$work/hash.err")"
   sort_hashes <"$work/written" >"$work/files"
   # 64 digits and two blanks before the name.
   if ! cmp --silent <(cut -c 67- -- "$work/files") <(find "$partial" -type f -printf '%P\n' | LC_ALL=C sort); then
@@ -101,17 +93,17 @@ write_hashed() {
   "${AS_ACCOUNT[@]}" stdbuf --output=64K "$@" >"$work/stream" 2>"$work/dump.err" & # a pipe full; by itself, 4 kB at a time
   dump_pid=$!
   RUNNING+=("$dump_pid" "$copy_pid" "$hash_pid" "$read_pid" "$stored_pid")
-  wait "$dump_pid" || dump_status=$?
-  wait "$copy_pid" || copy_status=$?
+  await "$dump_pid" || dump_status=$?
+  await "$copy_pid" || copy_status=$?
   # Not after the hash: that one waits for ever for a copy that never opened its pipe, since it had no file to write to.
   if ((copy_status)); then fail "dump cannot be written to $partial: $(<"$work/copy.err")"; fi
-  wait "$hash_pid" || hash_status=$?
+  await "$hash_pid" || hash_status=$?
   if ((dump_status)); then fail_dump "$1" "$dump_status" "$work"; fi
   if ((hash_status)); then fail "openssl ended with $(describe_status "$hash_status")"; fi
   read -r DUMP_SHA256 _ <"$work/sha256"
   close_gate
-  wait "$read_pid" || fail "$partial cannot be read back from the disk: $(describe_status "$?"), $(head -n 1 -- "$work/stored.err")"
-  wait "$stored_pid" || fail "openssl ended with $(describe_status "$?")"
+  await "$read_pid" || fail "$partial cannot be read back from the disk: $(describe_status "$?"), $(head -n 1 -- "$work/stored.err")"
+  await "$stored_pid" || fail "openssl ended with $(describe_status "$?")"
   read -r DISK_SHA256 _ <"$work/stored.sha256"
 }
 

@@ -67,8 +67,8 @@ print_plain() { if is_packed "$1"; then print_packed "$1"; else print_growing "$
 settle_content() {
   local dump=$BACKUP_DIRECTORY/$1 found
   exec {CONTENT}<&-
-  wait "$READER" || fail "off-host copy: $1 cannot be read: $(describe_status "$?"), $(head -n 1 -- "$COPY_WORK/content.err")"
-  wait "$HASHER" || fail "off-host copy: the SHA-256 of $1 cannot be taken"
+  await "$READER" || fail "off-host copy: $1 cannot be read: $(describe_status "$?"), $(head -n 1 -- "$COPY_WORK/content.err")"
+  await "$HASHER" || fail "off-host copy: the SHA-256 of $1 cannot be taken"
   if ! is_verified "$dump"; then fail "off-host copy: given up, because $1 did not become a dump"; fi
   read -r found _ <"$COPY_WORK/sha256"
   refuse_damaged "$dump" "$found"

@@ -46,9 +46,9 @@ try_nas() {
   watcher=$!
   RUNNING+=("$pid" "$watcher")
   NAS_STATUS=0
-  wait "$pid" || NAS_STATUS=$?
+  await "$pid" || NAS_STATUS=$?
   kill -TERM "$watcher" 2>/dev/null || true
-  wait "$watcher" 2>/dev/null || true
+  await "$watcher" 2>/dev/null || true
 }
 
 # PID SECONDS: ends a transfer that does not get on for so long. rsync's own time-out is content with a NAS that says it is

@@ -75,7 +75,7 @@ finish_copies() {
   local database=$1 target failed=0
   close_gate
   for target in "${TARGETS[@]}"; do
-    if [[ -z ${COPIERS[$target]:-} ]] || ! wait "${COPIERS[$target]}"; then
+    if [[ -z ${COPIERS[$target]:-} ]] || ! await "${COPIERS[$target]}"; then
       failed=1
       note_missing "$target" "$database"
     fi
@@ -98,7 +98,7 @@ report_missing() {
   if [[ ! -e $NIGHT/missing ]]; then return; fi
   while IFS= read -r place; do
     write_line 3 "error: missing off-host: $place: the next night makes it good"
-  done <"$NIGHT/missing"
+  done < <(sort -- "$NIGHT/missing")
 }
 
 # Dumps of a database that belong off-host: newest first, then labelled ones.
@@ -132,7 +132,6 @@ keep_target() {
   if ((failed)); then exit "$REPORTED"; fi
   begin_copy_work "$WORK/$target.tags"
   supersede_older "$target" "$database"
-  forget_gone "$target"
 }
 
 begin_copier() {
@@ -156,7 +155,7 @@ run_apart() {
   "$@" &
   pid=$!
   RUNNING+=("$pid")
-  wait "$pid" || APART_STATUS=$?
+  await "$pid" || APART_STATUS=$?
 }
 
 # TARGET DATABASE FILE SOURCE, in a process of its own. The manifest is put last: without it the copy does not exist.

@@ -3,13 +3,10 @@
 
 PROGRESS_PID=''
 
-# FILE DATABASE
+# FILE, and EXPECTED_SIZE
 begin_progress() {
-  local file=$1 database=$2 estimate
   if [[ ! -t 2 ]]; then return; fi
-  estimate=$(estimate_size "$database")
-  CLEAR_LINE=$'\r\e[K'
-  show_progress "$file" "$(format_size "$estimate")" &
+  show_progress "$1" "$(format_size "$EXPECTED_SIZE")" &
   PROGRESS_PID=$!
 }
 
@@ -19,7 +16,6 @@ end_progress() {
   wait "$PROGRESS_PID" 2>/dev/null || true
   PROGRESS_PID=''
   printf '%s' "$CLEAR_LINE" >&2
-  CLEAR_LINE=''
 }
 
 show_progress() {

@@ -29,7 +29,7 @@ rehearse() {
   check_dumpability "$database"
   while IFS= read -r warning; do warn "$warning"; done < <(jq -r '.[]' <<<"$DUMPABILITY")
   name=$(choose_name "$database" "$LABEL")
-  size=$(format_size "$(estimate_size "$database")")
+  size=$(format_size "$EXPECTED_SIZE")
   printf "would dump '%s' to %s, about %s (server %s, %s, %s)\n" "$database" "$BACKUP_DIRECTORY/$name" "$size" \
     "$SERVER_VERSION" "$CLIENT_VERSION" "$COMPRESSION_USED"
   for target in "${TARGETS[@]}"; do

@@ -20,10 +20,8 @@ perform() {
     return
   fi
   "$@" <"$PERFORM_INPUT" &
-  RUNNING=("$!")
-  wait "$!" || status=$? # a signal is heard at once, not when the command has ended
-  # shellcheck disable=SC2034 # stopped by dump.sh
-  RUNNING=()
+  RUNNING+=("$!")
+  await "$!" || status=$? # a signal is heard at once, not when the command has ended
   return "$status"
 }
 
@@ -196,16 +194,15 @@ begin_statistics() {
     perform "$@"
   else
     "$@" &
-    RUNNING=("$!")
+    STATISTICS_PID=$!
+    RUNNING+=("$STATISTICS_PID")
   fi
 }
 
 # What is restored is no worse without, only slower: a foreign partition may be out of reach here.
 finish_statistics() {
-  wait "${RUNNING[0]}" ||
+  await "$STATISTICS_PID" ||
     warn "not all statistics for the planner of '$TARGET' could be made: run ANALYZE in it once that is mended"
-  # shellcheck disable=SC2034 # stopped by dump.sh
-  RUNNING=()
 }
 
 prove() {

@@ -78,7 +78,7 @@ try_s3() {
   pid=$!
   RUNNING+=("$pid")
   S3_STATUS=0
-  wait "$pid" || S3_STATUS=$?
+  await "$pid" || S3_STATUS=$?
 }
 
 s3_connect_limit() { printf '%s' "$((S3_STALL_SECONDS < 20 ? S3_STALL_SECONDS : 20))"; }

@@ -31,11 +31,12 @@ write_safety_dump() {
   # shellcheck disable=SC2034 # goes into the manifest
   SERVER_VERSION=$(query "$database" 'show server_version;') CLIENT_VERSION=$(pg_dump --version)
   make_work "$work"
+  prepare_facts "$database" "$work"
   PARTIALS=("$(partial_of "$dump")" "$(partial_of "$dump.json")")
   claim "${PARTIALS[@]}"
   started=$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)
   open_snapshot "$database" "$work"
-  begin_facts "$database"
+  begin_facts "$work"
   write_dump "$database" "${PARTIALS[0]}" "$work"
   finish_facts "$work"
   verify_dump "${PARTIALS[0]}"
@@ -43,8 +44,6 @@ write_safety_dump() {
   commit_dump "$dump"
   # As every labelled dump, so that the night can copy it off-host. Not before: a night would take its partials for its own.
   chown --no-dereference "$BACKUP_ROLE:postgres" "$dump" "$dump.json"
-  # shellcheck disable=SC2034 # all of them have ended
-  RUNNING=()
 }
 
 # Makes the files that root writes to in a directory of others: through nobody's link.

@@ -28,30 +28,42 @@ open_snapshot() {
   if [[ $answer != ready ]]; then fail "unexpected answer of the snapshot session: $answer"; fi
 }
 
-# Starts to read the facts, beside pg_dump.
+# DATABASE WORK: writes the questions for the facts, beside whatever is done until the snapshot is open.
+prepare_facts() {
+  print_questions "$1" >"$2/questions" 2>"$2/questions.err" &
+  QUESTIONS_PID=$!
+  RUNNING+=("$QUESTIONS_PID")
+}
+
+# WORK: starts to read the facts, beside pg_dump.
 begin_facts() {
+  await "$QUESTIONS_PID" || fail "the questions about the database cannot be written: $(<"$1/questions.err")"
+  tell_session <"$1/questions"
+}
+
+# A process of its own; what goes wrong is told by whoever waits for it.
+print_questions() {
   local database=$1 checksums
+  trap - ERR
   mapfile -t checksums < <(list_tables_of "$database" "${CHECKSUM_TABLES[@]}")
-  tell_session < <(
-    echo '\o :work/counts'
-    print_table_counts "$database"
-    echo '\o :work/registered'
-    print_registered_counts "$database"
-    echo '\o :work/newest'
-    print_newest_records "$database"
-    echo '\o :work/structure'
-    print_structure "$database"
-    echo '\o :work/keys'
-    print_foreign_keys unproved
-    echo '\o :work/checksums'
-    print_checksums "${checksums[@]}"
-    echo '\o :work/application'
-    print_application
-    echo '\o :work/properties'
-    print_properties
-    echo '\o'
-    printf '%s\n' '\echo done'
-  )
+  echo '\o :work/counts'
+  print_table_counts "$database"
+  echo '\o :work/registered'
+  print_registered_counts "$database"
+  echo '\o :work/newest'
+  print_newest_records "$database"
+  echo '\o :work/structure'
+  print_structure "$database"
+  echo '\o :work/keys'
+  print_foreign_keys unproved
+  echo '\o :work/checksums'
+  print_checksums "${checksums[@]}"
+  echo '\o :work/application'
+  print_application
+  echo '\o :work/properties'
+  print_properties
+  echo '\o'
+  printf '%s\n' '\echo done'
 }
 
 # A session that has ended is reported when its answer is read; until then whoever speaks to it is listened to.
@@ -74,5 +86,5 @@ finish_facts() {
   read -r answer <&"$SESSION_OUT" || true
   if [[ $answer != 'done' ]]; then fail "rows cannot be counted: $(<"$work/session.err")"; fi
   exec {SESSION_IN}>&- {SESSION_OUT}<&-
-  wait "$SESSION_PID" || fail "the snapshot session ended badly: $(<"$work/session.err")"
+  await "$SESSION_PID" || fail "the snapshot session ended badly: $(<"$work/session.err")"
 }

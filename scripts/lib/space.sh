@@ -1,11 +1,11 @@
 # shellcheck shell=bash
 # Whether a dump will fit: known before it is begun, from the last one and the size of the database.
 
-# Refuses to begin what cannot end well.
+# Refuses to begin what cannot end well. Sets EXPECTED_SIZE, of the dump, in bytes.
 check_space() {
   local database=$1 needed free inodes total
-  needed=$(estimate_size "$database")
-  needed=$((needed + needed / 10))
+  EXPECTED_SIZE=$(estimate_size "$database")
+  needed=$((EXPECTED_SIZE + EXPECTED_SIZE / 10))
   read -r free inodes total < <(df --output=avail,iavail,itotal --block-size=1 -- "$BACKUP_DIRECTORY" | tail -n 1)
   if ((needed > free)); then
     fail "not enough space in $BACKUP_DIRECTORY: the dump takes about $(format_size "$needed") ($needed bytes)," \

@@ -35,7 +35,5 @@ read_from_nas() {
   NAS_RECEIVED=$1
   shift
   insist_on_nas "$NAS_STALL_SECONDS" "$@"
-  # shellcheck disable=SC2034 # stopped by dump.sh
-  RUNNING=()
   if ((NAS_STATUS)); then fail "$(nas_place ''): $(describe_nas_failure read)"; fi
 }

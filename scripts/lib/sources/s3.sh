@@ -50,10 +50,8 @@ get_s3() {
   if [[ -n $S3_CA_FILE ]]; then options+=(--cacert "$S3_CA_FILE"); fi
   curl -q --config - "${options[@]}" "$url" < <(print_credentials) >"$COPY_WORK/get.code" 2>"$COPY_WORK/get.err" &
   pid=$!
-  RUNNING=("$pid")
-  wait "$pid" || status=$?
-  # shellcheck disable=SC2034 # stopped by dump.sh
-  RUNNING=()
+  RUNNING+=("$pid")
+  await "$pid" || status=$?
   if ((status == 0)); then return; fi
   # No answer, no file.
   code=$(head -c 4000 -- "$file" 2>/dev/null | tr -d '\0' | sed -n 's/.*<Code>\([^<]*\)<.*/ \1/p') || true

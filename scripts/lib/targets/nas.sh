@@ -38,8 +38,7 @@ nas_send() {
 check_room_to_prepare() {
   local database=$1 file=$2 source=$3 needed free
   if [[ $source == *.partial ]]; then
-    needed=$(estimate_size "$database")
-    needed=$((needed + needed / 10))
+    needed=$((EXPECTED_SIZE + EXPECTED_SIZE / 10))
     if [[ $(stat -c %d -- "$COPY_WORK") == "$(stat -c %d -- "$BACKUP_DIRECTORY")" ]]; then needed=$((2 * needed)); fi
   else
     needed=$(size_of_dump "$source")
@@ -59,7 +58,7 @@ prepare_for_nas() {
   cat <&"$CONTENT" >"$3" 2>"$COPY_WORK/prepare.err" &
   pid=$!
   RUNNING+=("$pid")
-  wait "$pid" || fail "off-host copy: $1 cannot be prepared for the NAS in $COPY_WORK: $(<"$COPY_WORK/prepare.err")"
+  await "$pid" || fail "off-host copy: $1 cannot be prepared for the NAS in $COPY_WORK: $(<"$COPY_WORK/prepare.err")"
   settle_content "$1"
 }
 

@@ -59,7 +59,7 @@ s3_send() {
   S3_DATABASE=$database S3_FILE=$file
   read_earlier_attempt "$source"
   open_content "$source"
-  if [[ $source == *.partial ]]; then expected=$(estimate_size "$database"); else expected=$(size_of_dump "$source"); fi
+  if [[ $source == *.partial ]]; then expected=$EXPECTED_SIZE; else expected=$(size_of_dump "$source"); fi
   part_size=$(choose_part_size "$expected")
   : >"$COPY_WORK/parts"
   cut_part "$part_size"
@@ -101,7 +101,7 @@ cut_part() {
   dd bs=256K iflag=fullblock,count_bytes count="$1" status=none <&"$CONTENT" >"$COPY_WORK/part" & # head reads 8 kB at a time
   pid=$!
   RUNNING+=("$pid")
-  wait "$pid"
+  await "$pid"
 }
 
 begin_upload() {

@@ -26,14 +26,14 @@ export const interruptionFaults: FaultGroup = {
     killed(0.9),
     {
       name: "The program that writes the dump is killed",
-      midway: { share: 0.5, act: killProgram("tee -- [^ ]*/hashed") },
+      midway: { share: 0.5, act: killProgram("perl [^ ]*/tee.pl [^ ]*/hashed") },
       status: "1",
       says: /dump cannot be written to/,
       tonight: "none",
     },
     {
       name: "The program that reads the dump for its copy is killed",
-      midway: { share: 0.5, act: killProgram("tee -- [^ ]*/plain") },
+      midway: { share: 0.5, act: killProgram("perl [^ ]*/tee.pl [^ ]*/plain") },
       status: "1",
       says: /off-host copy: .* cannot be read: signal KILL, /,
       tonight: "only here",
