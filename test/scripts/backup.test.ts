@@ -190,6 +190,18 @@ describe("backup.sh", function () {
       assert.deepEqual(site.processes(), []);
     });
 
+    it("writes the globals beside the first database", async () => {
+      site = new Site(cluster, ["large"]);
+      const { pid, night } = await haltMidway();
+      await until("the globals have their manifest", () => {
+        const [file = ""] = site.globals.filter((name) => !name.startsWith("."));
+        return fs.existsSync(path.join(site.dumps, `${file}.json`));
+      });
+      process.kill(pid, "SIGCONT");
+      const outcome = await night.outcome;
+      assert.equal(outcome.code, 0, outcome.stderr);
+    });
+
     it("a run cut off by kill -9 leaves a partial, which the next run removes", async () => {
       site = new Site(cluster, ["large"]);
       const { night } = await haltMidway();
@@ -253,6 +265,8 @@ describe("backup.sh", function () {
       assert.equal(night.code, 1);
       assert.match(night.stderr, /row-level security.*"?secret/);
       assert.deepEqual(site.files, []);
+      assert.match(night.stderr, /globals: written and verified/, "beside it, and not ended with it");
+      assert.equal(site.globals.length, 1);
     });
 
     it("a missing database, a wrong directory mode, an unknown option each say what is right", async () => {
