@@ -205,42 +205,28 @@ prepare_night() {
   decide_on_targets
 }
 
-# Each database, and the globals, in a process of its own: the failure of one is not the end of the others. One database
-# after the other; the globals are small, and written beside the first.
+# Each database, and the globals, in a process of its own: the failure of one is not the end of the others. The globals come
+# last, so that they have every role that a dump may refer to.
 back_up_each() {
-  local database globals
+  local database
   FAILED=()
-  start_part back_up_globals
-  globals=$PART
   for database in "${DATABASES[@]}"; do
     run_part "'$database'" back_up "$database"
   done
-  await_part globals "$globals"
+  run_part globals back_up_globals
   run_part notification check_channels
 }
 
 run_part() {
   local title=$1
   shift
-  start_part "$@"
-  await_part "$title" "$PART"
-}
-
-# Sets PART, its process.
-start_part() {
   "$@" &
-  PART=$!
-  RUNNING+=("$PART")
-}
-
-# TITLE PID
-await_part() {
-  if ! await "$2"; then FAILED+=("$1"); fi
+  RUNNING+=("$!")
+  if ! await "$!"; then FAILED+=("$title"); fi
 }
 
 # In the process of one part: whatever happens, nothing half is left.
 begin_part() {
-  RUNNING=() # those of the night, until here
   trap end_part EXIT
   end_when_told
   LOG_SUBJECT=$1

@@ -172,6 +172,7 @@ finish() {
   be_deaf
   set +e
   stop_running
+  PERFORM_INPUT=/dev/null # this may be in the middle of perform_statements
   clean_up_restore
   remove_work_directory
   exit "$(visible_status "$status")"

@@ -11,7 +11,6 @@ LOG_SUBJECT=''
 
 # Wipes the terminal's line of progress, if there is one.
 CLEAR_LINE=''
-if [[ -t 2 ]]; then CLEAR_LINE=$'\r\e[K'; fi
 
 # A file that gets the errors too, for whoever reports on this process.
 ERROR_FILE=''

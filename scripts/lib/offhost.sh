@@ -98,7 +98,7 @@ report_missing() {
   if [[ ! -e $NIGHT/missing ]]; then return; fi
   while IFS= read -r place; do
     write_line 3 "error: missing off-host: $place: the next night makes it good"
-  done < <(sort -- "$NIGHT/missing")
+  done <"$NIGHT/missing"
 }
 
 # Dumps of a database that belong off-host: newest first, then labelled ones.
@@ -132,6 +132,7 @@ keep_target() {
   if ((failed)); then exit "$REPORTED"; fi
   begin_copy_work "$WORK/$target.tags"
   supersede_older "$target" "$database"
+  forget_gone "$target"
 }
 
 begin_copier() {

@@ -17,6 +17,7 @@ isolate_client() {
 # it has no answer it stays, and says so when it is called.
 choose_cluster() {
   local found wrapper answer name value
+  if [[ -n ${PGHOST:-} ]]; then return 0; fi # then the wrapper thinks of no cluster, even if PGCLUSTER names one
   found=$(command -v psql) || return 0
   wrapper=$(readlink -f -- "$found")
   if [[ ${wrapper##*/} != pg_wrapper ]] || ! answer=$("${AS_ACCOUNT[@]}" "$wrapper" env 2>/dev/null); then return 0; fi

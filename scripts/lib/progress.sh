@@ -6,6 +6,7 @@ PROGRESS_PID=''
 # FILE, and EXPECTED_SIZE
 begin_progress() {
   if [[ ! -t 2 ]]; then return; fi
+  CLEAR_LINE=$'\r\e[K'
   show_progress "$1" "$(format_size "$EXPECTED_SIZE")" &
   PROGRESS_PID=$!
 }
@@ -16,6 +17,7 @@ end_progress() {
   wait "$PROGRESS_PID" 2>/dev/null || true
   PROGRESS_PID=''
   printf '%s' "$CLEAR_LINE" >&2
+  CLEAR_LINE=''
 }
 
 show_progress() {

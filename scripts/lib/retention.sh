@@ -36,13 +36,12 @@ pick_expired() {
 # FILE DAYS; or anything that ends in _<timestamp>.
 is_older() { [[ ${1##*_} < $(format_timestamp "$((EPOCHSECONDS - $2 * 86400))") ]]; }
 
-# The same where it is for us to do, at the off-host targets. And what attempts left there whose dump never came to be.
+# The same where it is for us to do, at the off-host targets.
 remove_expired_copies() {
   local target database
   begin_copier
   for target in "${TARGETS[@]}"; do
     begin_copy_work "$NIGHT/retention.$target"
-    forget_gone "$target"
     for database in "${DATABASES[@]}" "$GLOBALS"; do "${target}_remove_expired" "$database"; done
   done
 }

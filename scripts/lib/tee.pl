@@ -13,6 +13,7 @@ my ($name) = @ARGV;
 open(my $file, '>', $name) or die "$name: $!\n";
 my @outputs = (['standard output', \*STDOUT], [$name, $file]);
 for my $handle (\*STDIN, \*STDOUT, $file) {
+  binmode($handle, ':raw') or die "binmode: $!\n";    # bytes, whatever PERL_UNICODE says
   fcntl($handle, F_SETPIPE_SZ, PIPE_SIZE);    # what is no pipe, or may not grow, stays as it is
 }
 

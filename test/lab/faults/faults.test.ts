@@ -199,17 +199,9 @@ function tonight(made: string | undefined, copies: ReadonlyMap<Target, ReadonlyS
 /** What of a night goes into the table. */
 function show({ status, lines }: Ended): { status: string; lines: string[] } {
   const shown = new Map<string, string>();
-  for (const line of globalsLast(lines.filter((each) => !farewell.test(each))).map(normalise)) {
+  for (const line of lines.filter((each) => !farewell.test(each)).map(normalise)) {
     const text = line.replace(/^\S+: (?=error|warning)/, ""); // what ails the database ails the globals too
     if (!shown.has(text)) shown.set(text, line);
   }
   return { status, lines: [...shown.values()] };
-}
-
-/** Database and globals are written side by side: whose lines come first is chance. */
-function globalsLast(lines: readonly string[]): string[] {
-  const ofParts = lines.filter((line) => /^\S+: (error|warning)/.test(line) && !/^(error|warning):/.test(line));
-  const isOfGlobals = (line: string): boolean => line.startsWith("globals: ");
-  const sorted = [...ofParts.filter((line) => !isOfGlobals(line)), ...ofParts.filter(isOfGlobals)];
-  return lines.map((line) => (ofParts.includes(line) ? (sorted.shift() ?? line) : line));
 }
