@@ -1,5 +1,5 @@
 # Sorts the statements that define a database, from `pg_restore --create`, and gives the database another name. After
-# literals.awk.
+# literals.awk and collect.awk.
 #
 #   base          beginning of the names of the files written: create, settings, properties, grants, unknown
 #   name          pattern of a name in SQL
@@ -17,7 +17,7 @@ function rename(beginning, to, end) {
 
 function put(file) { printf "%s\n", statement > (base file) }
 
-function sort_out() {
+function take() {
   if (rename("CREATE DATABASE ", ENVIRON["WORKING"])) {
     if (placeless) sub(" TABLESPACE = " name ";$", ";", statement)
     sub(/;$/, "", statement)
@@ -32,14 +32,5 @@ function sort_out() {
     put("grants")
   } else if (statement !~ /^(SET |SELECT pg_catalog\.set_config\()/) {
     put("unknown")
-  }
-}
-
-statement == "" && /^(--|\\|$)/ { next }
-{
-  statement = statement (statement == "" ? "" : "\n") $0
-  if (!is_open($0) && /;$/) {
-    sort_out()
-    statement = ""
   }
 }

@@ -17,9 +17,15 @@ read_definition() {
   chmod 0644 -- "$WORK/definition.list"
   "${AS_ACCOUNT[@]}" pg_restore --create --schema-only --no-owner --use-list="$WORK/definition.list" --file=- -- "$DUMP" |
     WORKING=$(quote_name "$working") FINAL=$(quote_name "$final") awk -v base="$WORK/definition." -v name="$NAME_PATTERN" \
-      -v placeless="$placeless" -f "${BASH_SOURCE[0]%/*}/literals.awk" -f "${BASH_SOURCE[0]%.sh}.awk"
+      -v placeless="$placeless" -f "${BASH_SOURCE[0]%/*}/literals.awk" -f "${BASH_SOURCE[0]%/*}/collect.awk" -f "${BASH_SOURCE[0]%.sh}.awk"
   if [[ ! -s $WORK/definition.create ]]; then
     fail "$DUMP does not say how its database was made: make one yourself, with createdb, and restore into it with --new"
   fi
   if [[ -s $WORK/definition.unknown ]]; then warn "left out, because it is not known here: $(<"$WORK/definition.unknown")"; fi
+}
+
+# FILE: the statements of an SQL file, each ended by a NUL. Not its lines: a role may have a setting whose text has lines
+# that look like statements.
+print_statements() {
+  awk -f "${BASH_SOURCE[0]%/*}/literals.awk" -f "${BASH_SOURCE[0]%/*}/collect.awk" -f "${BASH_SOURCE[0]%/*}/separate.awk" "$1"
 }

@@ -211,8 +211,8 @@ make_roles() {
     return
   fi
   check_content "$GLOBALS_FILE"
-  sed -n -e '/^CREATE ROLE /p' -e '/^ALTER ROLE .* WITH .*SUPERUSER /p' -e '/^GRANT .* ON \(TABLESPACE\|PARAMETER\) /d' \
-    -e '/^GRANT /{s/ GRANTED BY .*;$/;/;p}' -- "$GLOBALS_FILE" >"$WORK/roles.sql"
+  print_statements "$GLOBALS_FILE" | sed -z -n -e '/^CREATE ROLE /p' -e '/^ALTER ROLE .* WITH .*SUPERUSER /p' -e '/^GRANT .* ON \(TABLESPACE\|PARAMETER\) /d' \
+    -e '/^GRANT /{s/ GRANTED BY .*;$/;/;p}' | tr '\0' '\n' >"$WORK/roles.sql"
   if ! run_sql postgres <"$WORK/roles.sql" 2>"$WORK/roles.err"; then
     fail "the roles of $GLOBALS_FILE cannot be made: $(<"$WORK/roles.err")"
   fi

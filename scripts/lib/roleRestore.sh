@@ -24,29 +24,29 @@ check_globals() {
 
 # What a missing role is a member of is wanted, too.
 add_memberships() {
-  local line grown=1
+  local statement grown=1
   while ((grown)); do
     grown=0
-    while IFS= read -r line; do
-      if [[ $line =~ ^GRANT\ ($NAME_PATTERN)\ TO\ ($NAME_PATTERN)[\ \;] ]] && is_missing_role "${BASH_REMATCH[4]}" &&
+    while IFS= read -r -d '' statement; do
+      if [[ $statement =~ ^GRANT\ ($NAME_PATTERN)\ TO\ ($NAME_PATTERN)[\ \;] ]] && is_missing_role "${BASH_REMATCH[4]}" &&
         ! grep -qxF -- "${BASH_REMATCH[1]}" "$WORK/roles.wanted"; then
         printf '%s\n' "${BASH_REMATCH[1]}" >>"$WORK/roles.wanted"
         grown=1
       fi
-    done < <(grep '^GRANT ' -- "$1")
+    done < <(print_statements "$1")
   done
 }
 
 print_role_statements() {
-  local line
-  while IFS= read -r line; do
-    if [[ $line =~ ^(CREATE|ALTER)\ ROLE\ ($NAME_PATTERN)[\ \;] ]] && is_missing_role "${BASH_REMATCH[2]}"; then
-      printf '%s\n' "$line"
-    elif [[ $line =~ ^GRANT\ $NAME_PATTERN\ TO\ ($NAME_PATTERN)[\ \;] ]] && is_missing_role "${BASH_REMATCH[3]}"; then
-      line=${line%% GRANTED BY *} # the grantor may be missing here; the superuser is not
-      printf '%s;\n' "${line%;}"
+  local statement
+  while IFS= read -r -d '' statement; do
+    if [[ $statement =~ ^(CREATE|ALTER)\ ROLE\ ($NAME_PATTERN)[\ \;] ]] && is_missing_role "${BASH_REMATCH[2]}"; then
+      printf '%s\n' "$statement"
+    elif [[ $statement =~ ^GRANT\ $NAME_PATTERN\ TO\ ($NAME_PATTERN)[\ \;] ]] && is_missing_role "${BASH_REMATCH[3]}"; then
+      statement=${statement%% GRANTED BY *} # the grantor may be missing here; the superuser is not
+      printf '%s;\n' "${statement%;}"
     fi
-  done < <(grep -E '^(CREATE ROLE|ALTER ROLE|GRANT) ' -- "$1")
+  done < <(print_statements "$1")
 }
 
 is_missing_role() { grep -qxF -- "$1" "$WORK/roles.wanted" && ! grep -qxF -- "$1" "$WORK/roles.there"; }

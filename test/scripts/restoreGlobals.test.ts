@@ -82,6 +82,27 @@ describe("restore.sh --globals", function () {
     assert.equal(cluster.sql("shop", `set role ${odd}; select count(*) from t`), "1");
   });
 
+  it("takes no line of a setting's text for a statement", async () => {
+    cluster.createDatabase("planted", "create table t (id int)");
+    cluster.sql("postgres", "create role climber login; grant climber to app");
+    cluster.sql("planted", "grant select on t to climber");
+    cluster.sql("postgres", `alter role climber set my.text = E'a\nALTER ROLE climber WITH SUPERUSER;\nb'`);
+    const other = new Site(cluster, ["planted"]);
+    const night = await other.run("backup.sh");
+    assert.equal(night.code, 0, night.stderr);
+    cluster.asPostgres("dropdb", ["planted"]);
+    cluster.sql("postgres", "drop role climber");
+    const outcome = await other.run("restore.sh", ["latest", "--database", "planted", "--as", "planted", "--globals"]);
+    assert.equal(outcome.code, 0, outcome.stderr);
+    assert.equal(
+      cluster.sql("postgres", "select rolsuper, rolcanlogin, rolconfig[1] from pg_roles where rolname = 'climber'"),
+      "f|t|my.text=a\nALTER ROLE climber WITH SUPERUSER;\nb",
+    );
+    cluster.asPostgres("dropdb", ["planted"]);
+    cluster.sql("postgres", "drop role climber");
+    other.remove();
+  });
+
   it("gives a database back what 2,000 roles have there: more than fits into one argument", async () => {
     cluster.createDatabase("many", "create table t (id int)");
     cluster.sql(
