@@ -151,12 +151,10 @@ end_copier() {
 
 # Runs a command in a process of its own, so that its failure is a status, APART_STATUS, and not the end of this one.
 run_apart() {
-  local pid
   APART_STATUS=0
   "$@" &
-  pid=$!
-  RUNNING+=("$pid")
-  await "$pid" || APART_STATUS=$?
+  RUNNING+=("$!")
+  await "$!" || APART_STATUS=$?
 }
 
 # TARGET DATABASE FILE SOURCE, in a process of its own. The manifest is put last: without it the copy does not exist.

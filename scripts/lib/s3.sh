@@ -58,7 +58,7 @@ S3_CONDITION=() S3_PERHAPS=''
 
 # Sets S3_STATUS, as curl says it, and S3_SHA256, of the body. What is put, the server compares with it: S3_CHECKSUM.
 try_s3() {
-  local method=$1 url=$2 file=$3 pid
+  local method=$1 url=$2 file=$3
   shift 3
   S3_SHA256=$(hash_file "$file")
   local options=(--silent --show-error --globoff --fail-with-body --request "$method"
@@ -75,10 +75,9 @@ try_s3() {
   : >"$COPY_WORK/s3.body"
   curl -q --config - "${options[@]}" "${S3_CONDITION[@]}" "$@" "$url" \
     < <(print_credentials) >"$COPY_WORK/s3.code" 2>"$COPY_WORK/s3.err" &
-  pid=$!
-  RUNNING+=("$pid")
+  RUNNING+=("$!")
   S3_STATUS=0
-  await "$pid" || S3_STATUS=$?
+  await "$!" || S3_STATUS=$?
 }
 
 s3_connect_limit() { printf '%s' "$((S3_STALL_SECONDS < 20 ? S3_STALL_SECONDS : 20))"; }

@@ -43,15 +43,14 @@ s3_get() { get_s3 "$(s3_place "$1")" "$2"; }
 
 # URL FILE
 get_s3() {
-  local url=$1 file=$2 pid status=0 code
+  local url=$1 file=$2 status=0 code
   local options=(--silent --show-error --globoff --fail-with-body --connect-timeout 20 --retry 2 --speed-limit 1024
     --speed-time "$S3_STALL_SECONDS" --aws-sigv4 "aws:amz:$S3_REGION:s3" --header "x-amz-content-sha256: $NO_CONTENT_SHA256"
     --output "$file" --write-out '%{http_code}')
   if [[ -n $S3_CA_FILE ]]; then options+=(--cacert "$S3_CA_FILE"); fi
   curl -q --config - "${options[@]}" "$url" < <(print_credentials) >"$COPY_WORK/get.code" 2>"$COPY_WORK/get.err" &
-  pid=$!
-  RUNNING+=("$pid")
-  await "$pid" || status=$?
+  RUNNING+=("$!")
+  await "$!" || status=$?
   if ((status == 0)); then return; fi
   # No answer, no file.
   code=$(head -c 4000 -- "$file" 2>/dev/null | tr -d '\0' | sed -n 's/.*<Code>\([^<]*\)<.*/ \1/p') || true

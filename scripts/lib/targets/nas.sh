@@ -23,7 +23,7 @@ nas_send() {
   local database=$1 file=$2 source=$3 link=$COPY_WORK/$4 sha256
   note_sending nas "$database" "$file"
   if is_encrypting || is_packed "$source"; then
-    check_room_to_prepare "$database" "$file" "$source"
+    check_room_to_prepare "$file" "$source"
     prepare_for_nas "$file" "$source" "$link"
   else
     follow_to_nas "$file" "$source" "$link"
@@ -34,9 +34,9 @@ nas_send() {
   jq -n --arg sha256 "$sha256" --argjson size "$(stat -L -c %s -- "$link")" '{$size, $sha256}' >"$COPY_WORK/facts"
 }
 
-# DATABASE FILE SOURCE. What is prepared takes as much as the dump: a disk that it filled would be the end of that one, too.
+# FILE SOURCE. What is prepared takes as much as the dump: a disk that it filled would be the end of that one, too.
 check_room_to_prepare() {
-  local database=$1 file=$2 source=$3 needed free
+  local file=$1 source=$2 needed free
   if [[ $source == *.partial ]]; then
     needed=$((EXPECTED_SIZE + EXPECTED_SIZE / 10))
     if [[ $(stat -c %d -- "$COPY_WORK") == "$(stat -c %d -- "$BACKUP_DIRECTORY")" ]]; then needed=$((2 * needed)); fi
@@ -53,12 +53,10 @@ check_room_to_prepare() {
 # FILE SOURCE LINK: encrypted or packed while it grows, into a file of its own, because no two encryptions or tar files are
 # alike and a transfer that is cut must be able to go on.
 prepare_for_nas() {
-  local pid
   open_content "$2"
   cat <&"$CONTENT" >"$3" 2>"$COPY_WORK/prepare.err" &
-  pid=$!
-  RUNNING+=("$pid")
-  await "$pid" || fail "off-host copy: $1 cannot be prepared for the NAS in $COPY_WORK: $(<"$COPY_WORK/prepare.err")"
+  RUNNING+=("$!")
+  await "$!" || fail "off-host copy: $1 cannot be prepared for the NAS in $COPY_WORK: $(<"$COPY_WORK/prepare.err")"
   settle_content "$1"
 }
 

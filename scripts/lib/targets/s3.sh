@@ -97,11 +97,9 @@ choose_part_size() {
 
 # The next so many bytes of the content; fewer only at the end. Not by head, which reads 8 kB at a time.
 cut_part() {
-  local pid
   dd bs=256K iflag=fullblock,count_bytes count="$1" status=none <&"$CONTENT" >"$COPY_WORK/part" 2>"$COPY_WORK/part.err" &
-  pid=$!
-  RUNNING+=("$pid")
-  await "$pid" || fail "off-host copy: a part cannot be written in $COPY_WORK: $(<"$COPY_WORK/part.err")"
+  RUNNING+=("$!")
+  await "$!" || fail "off-host copy: a part cannot be written in $COPY_WORK: $(<"$COPY_WORK/part.err")"
 }
 
 begin_upload() {
