@@ -34,12 +34,13 @@ insist_on_nas() {
   done
 }
 
-# SECONDS RSYNC-ARGUMENT...: sets NAS_STATUS, as rsync says it.
+# SECONDS RSYNC-ARGUMENT...: sets NAS_STATUS, as rsync says it. What the NAS has to say comes with the data: on its standard
+# error, rsync's own way, it is lost where rsync ends before ssh has passed it on.
 try_nas() {
   local limit=$1 pid watcher
   shift
   if [[ ! -e $COPY_WORK/ssh_config ]]; then write_ssh_config; fi
-  rsync --rsh="ssh -F '$COPY_WORK/ssh_config'" --timeout="$limit" "$@" \
+  rsync --rsh="ssh -F '$COPY_WORK/ssh_config'" --stderr=client --timeout="$limit" "$@" \
     </dev/null >"$COPY_WORK/nas.out" 2>"$COPY_WORK/nas.err" &
   pid=$!
   end_stalled "$pid" "$limit" &

@@ -261,8 +261,9 @@ describe("copies to a NAS", function () {
     assertAllThere();
   });
 
-  it("a full NAS is named; freed, the next night makes it good", async () => {
+  it("a full NAS is named, also when ssh is slow to pass its words on; freed, the next night makes it good", async () => {
     makeSite(["large"]);
+    site.shadow("ssh", `exec /usr/bin/ssh "$@" 2> >(trap '' USR1; text=$(cat); sleep 1; printf '%s' "$text" >&2)`);
     execFileSync("mount", ["-t", "tmpfs", "-o", "size=2m", "tmpfs", nas.directory]);
     try {
       const night = await site.run("backup.sh");
