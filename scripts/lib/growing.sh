@@ -18,7 +18,7 @@ leave_gate() { exec {GATE_HOLD}>&-; }
 # Waits a moment; fails once the gate is closed.
 wait_at_gate() {
   local status=0
-  read -r -t 0.2 -u "$GATE" _ || status=$?
+  read -r -t 0.5 -u "$GATE" _ || status=$?
   ((status > 128))
 }
 
@@ -37,15 +37,43 @@ print_growing() {
   done
 }
 
-# DUMP: what goes off-host of it, on CONTENT. Must be settled before it may count.
+# DUMP: begins to read what goes off-host of it: the dump itself, or where that is to be packed or encrypted, what another
+# process makes of it. Must be settled before it may count.
 open_content() {
-  mkfifo -- "$COPY_WORK/content" "$COPY_WORK/plain"
+  mkfifo -- "$COPY_WORK/plain"
   hash_content "$1" <"$COPY_WORK/plain" >"$COPY_WORK/sha256" &
-  HASHER=$!
-  print_content "$1" >"$COPY_WORK/content" 2>"$COPY_WORK/content.err" &
-  READER=$!
-  RUNNING+=("$READER" "$HASHER")
-  exec {CONTENT}<"$COPY_WORK/content"
+  HASHER=$! READER=''
+  RUNNING+=("$HASHER")
+  if is_encrypting || is_packed "$1"; then
+    mkfifo -- "$COPY_WORK/content"
+    print_content "$1" >"$COPY_WORK/content" 2>"$COPY_WORK/content.err" &
+    READER=$!
+    RUNNING+=("$READER")
+    exec {CONTENT}<"$COPY_WORK/content"
+  else
+    local INPUT
+    open_growing "$1"
+    CONTENT=$INPUT TAKEN=0
+    exec {PLAIN}>"$COPY_WORK/plain"
+  fi
+}
+
+# BYTES FILE: the next so many bytes of it; fewer only at its end. Not by head, which reads 8 kB at a time.
+take_content() {
+  if [[ -z $READER ]]; then wait_for_growth "$((TAKEN + $1))"; fi
+  dd bs=256K iflag=fullblock,count_bytes count="$1" status=none <&"$CONTENT" >"$2" 2>"$COPY_WORK/take.err" &
+  RUNNING+=("$!")
+  await "$!" || fail "off-host copy: a part cannot be read, or not be written in $COPY_WORK: $(<"$COPY_WORK/take.err")"
+  if [[ -n $READER ]]; then return; fi
+  TAKEN=$((TAKEN + $(stat -c %s -- "$2")))
+  cat -- "$2" >&"$PLAIN" &
+  RUNNING+=("$!")
+  await "$!" || fail "off-host copy: the SHA-256 of what is copied cannot be taken: cat ended with $(describe_status "$?")"
+}
+
+# BYTES: until there are so many, or there will be no more.
+wait_for_growth() {
+  while (($(stat -L -c %s -- "/dev/fd/$CONTENT") < $1)) && wait_at_gate; do :; done
 }
 
 hash_content() { if is_packed "$1"; then hash_packed; else hash_input; fi; }
@@ -67,7 +95,11 @@ print_plain() { if is_packed "$1"; then print_packed "$1"; else print_growing "$
 settle_content() {
   local dump=$BACKUP_DIRECTORY/$1 found
   exec {CONTENT}<&-
-  await "$READER" || fail "off-host copy: $1 cannot be read: $(describe_status "$?"), $(head -n 1 -- "$COPY_WORK/content.err")"
+  if [[ -n $READER ]]; then
+    await "$READER" || fail "off-host copy: $1 cannot be read: $(describe_status "$?"), $(head -n 1 -- "$COPY_WORK/content.err")"
+  else
+    exec {PLAIN}>&-
+  fi
   await "$HASHER" || fail "off-host copy: the SHA-256 of $1 cannot be taken"
   if ! is_verified "$dump"; then fail "off-host copy: given up, because $1 did not become a dump"; fi
   read -r found _ <"$COPY_WORK/sha256"

@@ -62,12 +62,12 @@ s3_send() {
   if [[ $source == *.partial ]]; then expected=$EXPECTED_SIZE; else expected=$(size_of_dump "$source"); fi
   part_size=$(choose_part_size "$expected")
   : >"$COPY_WORK/parts"
-  cut_part "$part_size"
+  take_content "$part_size" "$COPY_WORK/part"
   while size=$(stat -c %s -- "$COPY_WORK/part") && ((size == part_size)); do
     if [[ -z $S3_UPLOAD ]]; then begin_upload "$key"; fi
     send_part "$key" "$number"
     number=$((number + 1))
-    cut_part "$part_size"
+    take_content "$part_size" "$COPY_WORK/part"
   done
   settle_content "$file"
   if [[ -z $S3_UPLOAD ]]; then
@@ -93,13 +93,6 @@ choose_part_size() {
   local size=$S3_LEAST_PART
   while ((size < S3_LARGE_PART && size * S3_USUAL_PARTS < $1 || size * S3_EXPECTED_PARTS < $1)); do size=$((2 * size)); done
   printf '%s' "$size"
-}
-
-# The next so many bytes of the content; fewer only at the end. Not by head, which reads 8 kB at a time.
-cut_part() {
-  dd bs=256K iflag=fullblock,count_bytes count="$1" status=none <&"$CONTENT" >"$COPY_WORK/part" 2>"$COPY_WORK/part.err" &
-  RUNNING+=("$!")
-  await "$!" || fail "off-host copy: a part cannot be written in $COPY_WORK: $(<"$COPY_WORK/part.err")"
 }
 
 begin_upload() {
