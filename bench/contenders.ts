@@ -60,8 +60,13 @@ const dumpBytes = `find ${job.dumps} -name '*.dump' -printf '%s\\n'`;
  * The limit, and what is compared with it.
  * @param database the database that is backed up
  * @param gateway settings of the job with which copies go to the S3 server
+ * @param compression what the job uses by itself
  */
-export function contenders(database: string, gateway: readonly string[]): readonly [Contender, ...Contender[]] {
+export function contenders(
+  database: string,
+  gateway: readonly string[],
+  compression: string,
+): readonly [Contender, ...Contender[]] {
   const alone = `DATABASES=(${database})`;
   const ours = { account: job.account, bytes: dumpBytes, nearLimit: true };
   return [
@@ -99,6 +104,7 @@ sync ${job.dumps}/plain_.dump`,
       title: "**this job**, all rows counted, checked copy in S3",
       ...runJob(alone, ...gateway),
     },
+    ...(compression === "gzip" ? [{ ...ours, ...smallest(alone), nearLimit: false }] : []),
     {
       name: "gzip",
       title: "`pg_dump \\| gzip -9`, `find -mtime +14 -delete`",
@@ -158,6 +164,15 @@ runuser -u postgres -- pgbackrest --config=${place}/pgbackrest.conf --stanza=mai
       bytes: sizeOf("pgbackrest"),
     },
   ];
+}
+
+/** The job, where it has gzip only, against those that use the highest level of it. */
+function smallest(alone: string): Pick<Contender, "name" | "title" | "prepare" | "command"> {
+  return {
+    name: "job-gzip-9",
+    title: "**this job**, `compression: gzip:9`, all rows counted, no off-host copy",
+    ...runJob(alone, "COMPRESSION=gzip:9", "S3_BUCKET="),
+  };
 }
 
 /** The command of the limit. */

@@ -113,7 +113,7 @@ systemctl restart postgresql`);
     await this.shell(
       `echo ${manifest.compression === "gzip" ? "" : `--compress=${manifest.compression}`} >${place}/compression`,
     );
-    const backups = await this.compare();
+    const backups = await this.compare(manifest.compression);
     const put = await this.putAlone();
     const scales = await this.scales();
     const restores = await this.restores();
@@ -131,9 +131,9 @@ systemctl restart postgresql`);
     };
   }
 
-  private async compare(): Promise<Record<string, Series>> {
+  private async compare(compression: string): Promise<Record<string, Series>> {
     const [first] = databases;
-    const [limit, ...all] = contenders(first.name, this.gateway);
+    const [limit, ...all] = contenders(first.name, this.gateway, compression);
     const found: Record<string, { title: string; rounds: Cost[]; ratios?: number[]; bytes: number }> = {};
     const add = ({ name, title }: Contender, cost: Cost): void => {
       (found[name] ??= { title, rounds: [], bytes: 0 }).rounds.push(cost);

@@ -66,9 +66,9 @@ take_content() {
   await "$!" || fail "off-host copy: a part cannot be read, or not be written in $COPY_WORK: $(<"$COPY_WORK/take.err")"
   if [[ -n $READER ]]; then return; fi
   TAKEN=$((TAKEN + $(stat -c %s -- "$2")))
-  cat -- "$2" >&"$PLAIN" &
+  cat -- "$2" 1>&"$PLAIN" 2>"$COPY_WORK/take.err" &
   RUNNING+=("$!")
-  await "$!" || fail "off-host copy: the SHA-256 of what is copied cannot be taken: cat ended with $(describe_status "$?")"
+  await "$!" || fail "off-host copy: the SHA-256 of what is copied cannot be taken: $(describe_status "$?"), $(<"$COPY_WORK/take.err")"
 }
 
 # BYTES: until there are so many, or there will be no more.

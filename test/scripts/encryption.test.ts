@@ -70,6 +70,24 @@ describe("copies encrypted to age recipients", function () {
     assert.match(check.stderr, /x\.dump\.age is encrypted: decrypt it first, age --decrypt --identity KEY/);
   });
 
+  it("whose reader dies are given up and said to be missing; the next night makes them good", async () => {
+    const recipient = execFileSync("age-keygen", ["-y"], {
+      encoding: "utf8",
+      input: execFileSync("age-keygen", { stdio: ["ignore", "pipe", "ignore"] }),
+    }).trim();
+    site = new Site(cluster, ["large"], { S3_BUCKET: "bucket", S3_ENDPOINT: endpoint, AGE_RECIPIENTS: [recipient] });
+    site.shadow("perl", `if [[ $2 == */plain ]]; then kill -KILL $$; fi; exec /usr/bin/perl "$@"`);
+    const night = await site.run("backup.sh");
+    assert.equal(night.code, 1, night.stderr);
+    assert.match(night.stderr, /large: error: off-host copy: large_\w+\.dump cannot be read: signal KILL, /);
+    assert.match(night.stderr, /error: missing off-host: \S+large_\w+\.dump\.age: the next night makes it good/);
+    assert.equal(s3.uploads.size, 0);
+    site.shadow("perl", `exec /usr/bin/perl "$@"`);
+    const healthy = await site.run("backup.sh");
+    assert.equal(healthy.code, 0, healthy.stderr);
+    for (const dump of site.dumpFiles) assert.ok(s3.objects.has(`/bucket/ct2320/${dump}.age`), dump);
+  });
+
   it("to nobody who could read them are refused before anything is dumped", async () => {
     const settings = { S3_BUCKET: "bucket", S3_ENDPOINT: endpoint };
     site = new Site(cluster, ["large"], settings);
