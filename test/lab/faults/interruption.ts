@@ -16,10 +16,10 @@ const killed = (share: number): Fault => ({
 const killProgram = (pattern: string) => (nights: Nights) =>
   nights.shell(`until pids=$(pgrep -x -f -u ${role} '${pattern}'); do sleep 0.05; done; kill -KILL $pids`);
 
-/** Kills the openssl that reads a copier's pipe: the night has others. */
+/** Kills what reads a copier's pipe: openssl, as others of the night are, and the shell that waits for it. */
 const killHasherOfCopy = (nights: Nights) =>
-  nights.shell(`until fd=$(find /proc/[0-9]*/fd/0 -lname '/var/lib/*/s3.*/plain' 2>/dev/null); [[ -n $fd ]]; do sleep 0.05; done
-    pid=\${fd#/proc/}; kill -KILL "\${pid%%/*}"`);
+  nights.shell(`until pids=$({ find /proc/[0-9]*/fd/0 -lname '/var/lib/*/s3.*/plain' 2>/dev/null || true; } | cut -d / -f 3 | grep .)
+    do sleep 0.05; done; kill -KILL $pids`);
 
 const failedNights = 14;
 
