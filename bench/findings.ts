@@ -7,10 +7,9 @@ import type { Cost } from "./measure";
 export interface Series {
   readonly title: string;
   readonly rounds: readonly Cost[];
-  /**
-   * Seconds of each round, divided by those of the limit right before it: machines have slow minutes. Only of what is
-   * near the limit; in runs made before 2026-11-29 of nothing.
-   */
+  /** What is measured right before it each time, if anything; in runs made until 2026-11-29 the limit. */
+  readonly beside?: string;
+  /** Seconds of each round, divided by those of what was right before it: machines have slow minutes. */
   readonly ratios?: readonly number[];
   /** Bytes of the backup; 0 where none is kept. */
   readonly bytes: number;
@@ -55,11 +54,17 @@ export interface Run {
   readonly restores: Restores;
 }
 
-/** How many times the limit something took. */
-export function timesLimit(series: Series | undefined, limit: Series | undefined): number {
-  const { rounds = [], ratios = [] } = series ?? {};
-  if (ratios.length > 0) return median(ratios);
-  return median(rounds.map(({ seconds }) => seconds)) / median((limit?.rounds ?? []).map(({ seconds }) => seconds));
+/** How many times as long one thing took as another: the median, and the range where each was measured beside the other. */
+export interface Ratio {
+  readonly median: number;
+  readonly range?: readonly [number, number];
+}
+
+export function compareTo(other: string, name: string, backups: Run["backups"]): Ratio {
+  const seconds = (of: string): number => median((backups[of]?.rounds ?? []).map((each) => each.seconds));
+  const { ratios = [], beside = "limit" } = backups[name] ?? {};
+  if (ratios.length === 0 || beside !== other) return { median: seconds(name) / seconds(other) };
+  return { median: median(ratios), range: [Math.min(...ratios), Math.max(...ratios)] };
 }
 
 /** Runs by Debian's release. */

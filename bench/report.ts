@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Cost } from "./measure";
-import { median, readResults, timesLimit, type Results, type Run, type Scale } from "./findings";
+import { compareTo, median, readResults, type Ratio, type Results, type Run, type Scale } from "./findings";
 
 const docs = join(__dirname, "../docs");
 
@@ -16,16 +16,22 @@ const memory = (rounds: readonly Cost[]): number => Math.max(...rounds.map((each
 const mebibytes = (bytes: number): string => (bytes / 2 ** 20).toFixed(0);
 const ratio = (a: number, b: number): string => (a / b).toFixed(2);
 
+/** The median, and the range if there is one. */
+function showRatio({ median: middle, range }: Ratio): string {
+  if (range === undefined) return middle.toFixed(2);
+  return `${middle.toFixed(2)} (${range.map((each) => each.toFixed(2)).join(" to ")})`;
+}
+
 function table(heads: readonly string[], rows: readonly (readonly string[])[]): string {
   const line = (cells: readonly string[]): string => `| ${cells.join(" | ")} |`;
   return [line(heads), line(heads.map((_, at) => (at === 0 ? "---" : "--:"))), ...rows.map(line)].join("\n");
 }
 
 function renderBackups({ backups }: Run): string {
-  const rows = Object.values(backups).map((series) => [
+  const rows = Object.entries(backups).map(([name, series]) => [
     series.title,
     seconds(series.rounds).toFixed(1),
-    timesLimit(series, backups.limit).toFixed(2),
+    showRatio(compareTo("limit", name, backups)),
     cpu(series.rounds).toFixed(1),
     mebibytes(memory(series.rounds)),
     series.bytes === 0 ? "" : (series.bytes / 1e6).toFixed(1),
@@ -37,8 +43,7 @@ function renderOffHost({ backups, put }: Run): string {
   const rounds = (name: string): readonly Cost[] => backups[name]?.rounds ?? [];
   const [job, together, gzip] = [rounds("job"), rounds("job-s3"), rounds("gzip")];
   const alone = seconds(put);
-  const [jobAlone, both] = ["job", "job-s3"].map((name) => timesLimit(backups[name], backups.limit));
-  const overSlower = seconds(job) > alone ? (both ?? NaN) / (jobAlone ?? NaN) : seconds(together) / alone;
+  const overSlower = seconds(job) > alone ? compareTo("job", "job-s3", backups) : { median: seconds(together) / alone };
   return table(
     ["until a checked copy is in S3", "s", "× the slower of dump and copy alone", "CPU s", "the S3 server's CPU s"],
     [
@@ -52,7 +57,7 @@ function renderOffHost({ backups, put }: Run): string {
       [
         "this job, dump and copy",
         seconds(together).toFixed(1),
-        overSlower.toFixed(2),
+        showRatio(overSlower),
         cpu(together).toFixed(1),
         serverCpu(together),
       ],
@@ -97,7 +102,7 @@ function renderRestores({ restores: { raw, restore, drill, verify } }: Run): str
 }
 
 function renderRun(release: string, run: Run): string {
-  const rounds = run.backups.limit?.rounds.length ?? 0;
+  const rounds = run.put.length;
   return `## ${run.debian}, PostgreSQL ${run.postgres.split(" ")[0]}, ${run.compression}
 
 ${run.date.slice(0, 10)}, ${run.machine}. Medians of ${rounds} interleaved
@@ -120,9 +125,10 @@ export function renderReport(results: Results): string {
   return `# What it costs
 
 Made by \`npm run bench\`, which writes [bench/results.json](../bench/results.json) and, from it, this page. Everything
-runs in a container of the lab, as a service of its own; what is compared takes turns. From 2026-11-29, what is near the
-limit is measured right after it each time, and its ratio is the median of those; and the S3 server is versitygw, before
-that moto, which takes more of the processor. It runs on the same two cores, and takes its share of them. CPU is that of the
+runs in a container of the lab, as a service of its own; what is compared takes turns. From 2026-11-29, what is near
+another thing is measured right after it each time, and its ratio is the median of those, their range in parentheses: a
+narrow one is of a quiet machine. And the S3 server is versitygw, before that moto, which takes more of the processor. It
+runs on the same two cores, and takes its share of them. CPU is that of the
 whole container, the database server's included; peak memory is that of the backup's own processes, without page cache.
 pgBackRest copies files, write-ahead log included, and is no logical dump; borgmatic's borg repository is new in each round,
 so nothing is deduplicated.

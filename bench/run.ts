@@ -1,7 +1,7 @@
 /**
  * Measures the job beside what people would use instead, in one run: `npm run bench [-- RELEASE… --rounds N --scale S]`.
  * RELEASE is Debian's of the container, bookworm or trixie; default both. N: 5, S: 1, which is a database of 1.1 GB. Writes
- * bench/results.json and, from it, docs/bench.md; `npm run bench -- --report` does only the latter. Takes half an hour
+ * bench/results.json and, from it, docs/bench.md; `npm run bench -- --report` does only the latter. Takes an hour
  * for each release, on a machine that should have nothing else to do.
  *
  * What is compared takes turns, so that a slow spell of the machine hits all; what is told are medians, and ratios.
@@ -32,6 +32,11 @@ const databases = [
   { name: "bench_10mb", title: "10 MB", scale: 0.01, tables: 0 },
   { name: "bench_tables", title: "10 MB, and 2,000 small tables", scale: 0.01, tables: 2000 },
 ] as const;
+
+/** How often in a round two things are measured that are near each other. */
+const PAIRS = 3;
+
+type MutableSeries = { -readonly [Key in keyof Series]: Series[Key] } & { rounds: Cost[]; ratios?: number[] };
 
 interface Options {
   readonly rounds: number;
@@ -133,22 +138,23 @@ systemctl restart postgresql`);
 
   private async compare(compression: string): Promise<Record<string, Series>> {
     const [first] = databases;
-    const [limit, ...all] = contenders(first.name, this.gateway, compression);
-    const found: Record<string, { title: string; rounds: Cost[]; ratios?: number[]; bytes: number }> = {};
-    const add = ({ name, title }: Contender, cost: Cost): void => {
-      (found[name] ??= { title, rounds: [], bytes: 0 }).rounds.push(cost);
-    };
+    const [limit, ...others] = contenders(first.name, this.gateway, compression);
+    const found: Record<string, MutableSeries> = {};
+    const seriesOf = ({ name, title, beside }: Contender): MutableSeries =>
+      (found[name] ??= { title, ...(beside && { beside, ratios: [] }), rounds: [], bytes: 0 });
+    for (const each of [limit, ...others]) seriesOf(each);
     for (let round = 0; round < this.options.rounds; round++) {
-      for (const each of turn(all, round)) {
-        const before = each.nearLimit === true ? await this.once(limit) : undefined;
-        if (before !== undefined) add(limit, before);
+      const wanted = turn(others, round).flatMap((each) => Array<Contender>(each.beside ? PAIRS : 1).fill(each));
+      for (const each of wanted) {
+        const other = [limit, ...others].find(({ name }) => name === each.beside);
+        const before = other && (await this.once(other));
+        if (other && before) seriesOf(other).rounds.push(before);
         const cost = await this.once(each);
-        add(each, cost);
-        const series = found[each.name];
-        if (series === undefined) continue;
+        const series = seriesOf(each);
+        series.rounds.push(cost);
         series.bytes = Number((await this.shell(each.bytes)).trim());
-        if (before !== undefined) (series.ratios ??= []).push(cost.seconds / before.seconds);
-        const beside = before === undefined ? "" : `, the limit ${before.seconds.toFixed(1)} s`;
+        if (before) series.ratios?.push(cost.seconds / before.seconds);
+        const beside = before ? `, ${each.beside ?? ""} ${before.seconds.toFixed(1)} s` : "";
         say(`round ${round + 1}: ${each.name} ${cost.seconds.toFixed(1)} s${beside}`);
         await this.emptyBucket();
       }
