@@ -54,12 +54,14 @@ export interface Run {
   readonly restores: Restores;
 }
 
-/** How many times as long one thing took as another: the median, and the range where each was measured beside the other. */
+/** How many times as long one thing took as another. */
 export interface Ratio {
   readonly median: number;
+  /** Lowest and highest, where the one was measured right after the other. */
   readonly range?: readonly [number, number];
 }
 
+/** The ratio of what is called `name` to what is called `other`. */
 export function compareTo(other: string, name: string, backups: Run["backups"]): Ratio {
   const seconds = (of: string): number => median((backups[of]?.rounds ?? []).map((each) => each.seconds));
   const { ratios = [], beside = "limit" } = backups[name] ?? {};

@@ -142,11 +142,12 @@ systemctl restart postgresql`);
     const found: Record<string, MutableSeries> = {};
     const seriesOf = ({ name, title, beside }: Contender): MutableSeries =>
       (found[name] ??= { title, ...(beside && { beside, ratios: [] }), rounds: [], bytes: 0 });
-    for (const each of [limit, ...others]) seriesOf(each);
+    const all = [limit, ...others];
+    for (const each of all) seriesOf(each);
     for (let round = 0; round < this.options.rounds; round++) {
       const wanted = turn(others, round).flatMap((each) => Array<Contender>(each.beside ? PAIRS : 1).fill(each));
       for (const each of wanted) {
-        const other = [limit, ...others].find(({ name }) => name === each.beside);
+        const other = all.find(({ name }) => name === each.beside);
         const before = other && (await this.once(other));
         if (other && before) seriesOf(other).rounds.push(before);
         const cost = await this.once(each);
