@@ -237,6 +237,7 @@ back_up() {
   local database=$1 name dump started
   begin_part "$database"
   prepare_facts "$database" "$WORK"
+  begin_dumpability "$database"
   check_login "$database"
   check_space "$database"
   check_dumpability "$database"

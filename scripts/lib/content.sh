@@ -14,8 +14,9 @@ size_of_dump() {
 # for it. Debian 12's sha256sum does not, and a dump is read for this again and again.
 hash_input() { openssl dgst -sha256 -r; }
 
-# FILE: standard input to standard output and to FILE. For a process of its own: the program takes its place.
-copy_to_both() { exec perl "${BASH_SOURCE[0]%/*}/tee.pl" "$1"; }
+# FILE [BYTES]: standard input, or so much of it, to standard output and to FILE. For a process of its own: the program
+# takes its place.
+copy_to_both() { exec perl "${BASH_SOURCE[0]%/*}/tee.pl" "$@"; }
 
 # Hexadecimal digits.
 hash_file() {

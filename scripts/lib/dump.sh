@@ -90,7 +90,8 @@ write_hashed() {
   hash_pid=$!
   copy_to_both "$work/hashed" <"$work/stream" 2>"$work/copy.err" >"$partial" &
   copy_pid=$!
-  "${AS_ACCOUNT[@]}" stdbuf --output=64K "$@" >"$work/stream" 2>"$work/dump.err" & # a pipe full; by itself, 4 kB at a time
+  # As much at a time as tee.pl takes; by itself, 4 kB. Each time, processes wake that pg_dump has to share processors with.
+  "${AS_ACCOUNT[@]}" stdbuf --output=256K "$@" >"$work/stream" 2>"$work/dump.err" &
   dump_pid=$!
   RUNNING+=("$dump_pid" "$copy_pid" "$hash_pid" "$read_pid" "$stored_pid")
   await "$dump_pid" || dump_status=$?

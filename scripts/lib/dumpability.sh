@@ -2,12 +2,25 @@
 # What of a database a dump by this role would not hold. Errors, all at once, where rows would be lost or pg_dump would
 # stop; warnings for what pg_dump leaves out by design, which an operator should know before they need it.
 
-# Sets DUMPABILITY, the warnings as a JSON array, for the manifest.
+# DATABASE: begins to examine it, beside other checks.
+begin_dumpability() {
+  exec {FINDINGS}< <(ask_dumpability "$1" 2>&1)
+  FINDINGS_PID=$!
+  RUNNING+=("$FINDINGS_PID")
+}
+
+# A process of its own; what goes wrong is told by whoever waits for it.
+ask_dumpability() {
+  trap - ERR
+  print_dumpability | run_sql "$1"
+}
+
+# Sets DUMPABILITY, the warnings as a JSON array, for the manifest. Needs begin_dumpability.
 check_dumpability() {
   local database=$1 found errors
-  if ! found=$(print_dumpability | run_sql "$database" 2>&1); then
-    fail "database '$database' cannot be examined: $found"
-  fi
+  found=$(cat <&"$FINDINGS")
+  exec {FINDINGS}<&-
+  await "$FINDINGS_PID" || fail "database '$database' cannot be examined: $found"
   errors=$(jq -rs 'map(select(.level == "error") | .text) | join("; ")' <<<"$found")
   if [[ -n $errors ]]; then fail "role $BACKUP_ROLE cannot dump all of it: $errors"; fi
   # shellcheck disable=SC2034 # goes into the manifest

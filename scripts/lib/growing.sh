@@ -42,33 +42,34 @@ print_growing() {
 open_content() {
   mkfifo -- "$COPY_WORK/plain"
   hash_content "$1" <"$COPY_WORK/plain" >"$COPY_WORK/sha256" &
-  HASHER=$! READER=''
+  HASHER=$! READER='' TAKEN=0
   RUNNING+=("$HASHER")
-  if is_encrypting || is_packed "$1"; then
+  if is_made_of "$1"; then
     mkfifo -- "$COPY_WORK/content"
     print_content "$1" >"$COPY_WORK/content" 2>"$COPY_WORK/content.err" &
     READER=$!
     RUNNING+=("$READER")
-    exec {CONTENT}<"$COPY_WORK/content"
+    exec {CONTENT}<"$COPY_WORK/content" {PLAIN}>/dev/null # that process has it hashed
   else
     local INPUT
     open_growing "$1"
-    CONTENT=$INPUT TAKEN=0
+    CONTENT=$INPUT
     exec {PLAIN}>"$COPY_WORK/plain"
   fi
 }
 
-# BYTES FILE: the next so many bytes of it; fewer only at its end. Not by head, which reads 8 kB at a time.
+# Whether what goes off-host is not the file itself.
+is_made_of() { is_encrypting || is_packed "$1"; }
+
+# BYTES FILE: the next so many bytes of it; fewer only at its end. Sets TAKEN_SIZE.
 take_content() {
   if [[ -z $READER ]]; then wait_for_growth "$((TAKEN + $1))"; fi
-  dd bs=256K iflag=fullblock,count_bytes count="$1" status=none <&"$CONTENT" >"$2" 2>"$COPY_WORK/take.err" &
+  copy_to_both "$2" "$1" <&"$CONTENT" 1>&"$PLAIN" 2>"$COPY_WORK/take.err" &
   RUNNING+=("$!")
-  await "$!" || fail "off-host copy: a part cannot be read, or not be written in $COPY_WORK: $(<"$COPY_WORK/take.err")"
-  if [[ -n $READER ]]; then return; fi
-  TAKEN=$((TAKEN + $(stat -c %s -- "$2")))
-  cat -- "$2" 1>&"$PLAIN" 2>"$COPY_WORK/take.err" &
-  RUNNING+=("$!")
-  await "$!" || fail "off-host copy: the SHA-256 of what is copied cannot be taken: $(describe_status "$?"), $(<"$COPY_WORK/take.err")"
+  await "$!" || fail "off-host copy: a part cannot be read, or not be written to $2, or not be hashed (standard output):" \
+    "$(describe_status "$?"), $(<"$COPY_WORK/take.err")"
+  TAKEN_SIZE=$(stat -c %s -- "$2")
+  TAKEN=$((TAKEN + TAKEN_SIZE))
 }
 
 # BYTES: until there are so many, or there will be no more.
@@ -94,11 +95,9 @@ print_plain() { if is_packed "$1"; then print_packed "$1"; else print_growing "$
 # of the file alone is no proof, as it also ends when pg_dump or its night dies.
 settle_content() {
   local dump=$BACKUP_DIRECTORY/$1 found
-  exec {CONTENT}<&-
+  exec {CONTENT}<&- {PLAIN}>&-
   if [[ -n $READER ]]; then
     await "$READER" || fail "off-host copy: $1 cannot be read: $(describe_status "$?"), $(head -n 1 -- "$COPY_WORK/content.err")"
-  else
-    exec {PLAIN}>&-
   fi
   await "$HASHER" || fail "off-host copy: the SHA-256 of $1 cannot be taken"
   if ! is_verified "$dump"; then fail "off-host copy: given up, because $1 did not become a dump"; fi

@@ -16,10 +16,14 @@ s3_url() {
 s3_place() { s3_url "$S3_PREFIX$1"; }
 
 # A SHA-256 as S3 wants it.
-encode_base64() { decode_hex <<<"$1" | base64 --wrap=0; }
+encode_base64() { decode_hex "$1" | base64 --wrap=0; }
 
-# Of standard input, lines of lower-case digits.
-decode_hex() { tr a-f A-F | basenc --base16 --decode; }
+# DIGITS: the bytes that they stand for.
+decode_hex() {
+  local digits=$1 bytes=''
+  while [[ -n $digits ]]; do bytes+=\\x${digits:0:2} digits=${digits:2}; done
+  printf '%b' "$bytes"
+}
 
 print_credentials() {
   local pair=$S3_ACCESS_KEY_ID:$S3_SECRET_ACCESS_KEY
@@ -62,7 +66,7 @@ try_s3() {
   shift 3
   S3_SHA256=$(hash_file "$file")
   local options=(--silent --show-error --globoff --fail-with-body --request "$method"
-    --connect-timeout "$(s3_connect_limit)" --speed-limit 1024 --speed-time "$S3_STALL_SECONDS"
+    --connect-timeout "$((S3_STALL_SECONDS < 20 ? S3_STALL_SECONDS : 20))" --speed-limit 1024 --speed-time "$S3_STALL_SECONDS"
     --aws-sigv4 "aws:amz:$S3_REGION:s3" --header "x-amz-content-sha256: $S3_SHA256"
     --dump-header "$COPY_WORK/s3.headers" --output "$COPY_WORK/s3.body" --write-out '%{http_code}')
   if [[ -n $S3_CA_FILE ]]; then options+=(--cacert "$S3_CA_FILE"); fi
@@ -80,8 +84,6 @@ try_s3() {
   await "$!" || S3_STATUS=$?
 }
 
-s3_connect_limit() { printf '%s' "$((S3_STALL_SECONDS < 20 ? S3_STALL_SECONDS : 20))"; }
-
 # The connection was cut, or the server has a bad moment.
 has_failed_in_passing() {
   case $S3_STATUS in
@@ -96,9 +98,13 @@ is_s3_error() { [[ $(read_s3_element Code) == "$1" ]]; }
 # ELEMENT: its first text in the answer.
 read_s3_element() { sed -n "s/.*<$1>\([^<]*\)<.*/\1/p" "$COPY_WORK/s3.body" | head -n 1; }
 
-# HEADER: its text in the answer.
+# HEADER, in lower case: its text in the answer, of several in the last. By bash itself: it is asked for with each part.
 read_s3_header() {
-  sed -n "s/^$1:[[:space:]]*\([^[:space:]]*\)[[:space:]]*\$/\1/Ip" "$COPY_WORK/s3.headers" | tail -n 1
+  local name value text=''
+  while IFS=: read -r name value; do
+    if [[ ${name,,} == "$1" ]]; then text=${value//[[:space:]]/}; fi
+  done <"$COPY_WORK/s3.headers"
+  printf '%s' "$text"
 }
 
 describe_s3_failure() {

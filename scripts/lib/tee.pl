@@ -1,5 +1,6 @@
-# Copies standard input to standard output and to a file: perl tee.pl FILE. Like tee(1), which moves 8 kB at a time and
-# takes twice as much of the processor for it; and ends as soon as one of the two cannot be written.
+# Copies standard input to standard output and to a file: perl tee.pl FILE [BYTES]; no more than BYTES of it, and none of
+# what follows is read. Like tee(1), which moves 8 kB at a time and takes twice as much of the processor for it; and ends
+# as soon as one of the two cannot be written.
 use strict;
 use warnings;
 
@@ -9,7 +10,7 @@ use constant {
   F_SETPIPE_SZ => 1031,      # from fcntl.h; Perl's module Fcntl does not have it
 };
 
-my ($name) = @ARGV;
+my ($name, $left) = @ARGV;
 open(my $file, '>', $name) or die "$name: $!\n";
 my @outputs = (['standard output', \*STDOUT], [$name, $file]);
 for my $handle (\*STDIN, \*STDOUT, $file) {
@@ -17,9 +18,11 @@ for my $handle (\*STDIN, \*STDOUT, $file) {
   fcntl($handle, F_SETPIPE_SZ, PIPE_SIZE);    # what is no pipe, or may not grow, stays as it is
 }
 
-while (1) {
-  my $size = sysread(STDIN, my $block, BLOCK) // die "standard input: $!\n";
+while (!defined $left || $left > 0) {
+  my $wanted = defined $left && $left < BLOCK ? $left : BLOCK;
+  my $size = sysread(STDIN, my $block, $wanted) // die "standard input: $!\n";
   last if $size == 0;
+  $left -= $size if defined $left;
   for my $output (@outputs) {
     my ($title, $handle) = @$output;
     for (my $written = 0; $written < $size;) {

@@ -55,7 +55,7 @@ name_s3() {
 }
 
 s3_send() {
-  local database=$1 file=$2 source=$3 key=$S3_PREFIX$4 number=1 size part_size expected
+  local database=$1 file=$2 source=$3 key=$S3_PREFIX$4 number=1 part_size expected
   S3_DATABASE=$database S3_FILE=$file
   read_earlier_attempt "$source"
   open_content "$source"
@@ -63,7 +63,7 @@ s3_send() {
   part_size=$(choose_part_size "$expected")
   : >"$COPY_WORK/parts"
   take_content "$part_size" "$COPY_WORK/part"
-  while size=$(stat -c %s -- "$COPY_WORK/part") && ((size == part_size)); do
+  while ((TAKEN_SIZE == part_size)); do
     if [[ -z $S3_UPLOAD ]]; then begin_upload "$key"; fi
     send_part "$key" "$number"
     number=$((number + 1))
@@ -74,7 +74,7 @@ s3_send() {
     note_sending s3 "$database" "$file" '{"perhaps": true}'
     put_object "$COPY_WORK/part" "$key" application/octet-stream
   else
-    if ((size)); then send_part "$key" "$number"; fi
+    if ((TAKEN_SIZE)); then send_part "$key" "$number"; fi
     complete_upload "$key"
   fi
   describe_object >"$COPY_WORK/facts"
@@ -153,7 +153,8 @@ print_parts() {
 
 # What S3 gives as the SHA-256 of an object in parts: that of their SHA-256s.
 hash_parts() {
-  cut -d ' ' -f 3 <"$COPY_WORK/parts" | decode_hex >"$COPY_WORK/hashes"
+  local sha256
+  while read -r _ _ sha256 _; do decode_hex "$sha256"; done <"$COPY_WORK/parts" >"$COPY_WORK/hashes"
   encode_base64 "$(hash_file "$COPY_WORK/hashes")"
 }
 
