@@ -66,7 +66,7 @@ take_content() {
   if [[ -z $READER ]]; then wait_for_growth "$((TAKEN + $1))"; fi
   copy_to_both "$2" "$1" <&"$CONTENT" 1>&"$PLAIN" 2>"$COPY_WORK/take.err" &
   RUNNING+=("$!")
-  await "$!" || fail "off-host copy: a part cannot be read, or not be written to $2, or not be hashed (standard output):" \
+  await "$!" || fail "off-host copy: a part cannot be read, or not be written, or not be hashed (standard output):" \
     "$(describe_status "$?"), $(<"$COPY_WORK/take.err")"
   TAKEN_SIZE=$(stat -c %s -- "$2")
   TAKEN=$((TAKEN + TAKEN_SIZE))
