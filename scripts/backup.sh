@@ -237,10 +237,7 @@ back_up() {
   local database=$1 name dump started
   begin_part "$database"
   prepare_facts "$database" "$WORK"
-  begin_dumpability "$database"
-  check_login "$database"
-  check_space "$database"
-  check_dumpability "$database"
+  check_database "$database"
   name=$(choose_name "$database" "$LABEL")
   dump=$BACKUP_DIRECTORY/$name
   PARTIALS=("$(partial_of "$dump")" "$(partial_of "$dump.json")")

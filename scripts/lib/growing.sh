@@ -44,7 +44,7 @@ open_content() {
   hash_content "$1" <"$COPY_WORK/plain" >"$COPY_WORK/sha256" &
   HASHER=$! READER='' TAKEN=0
   RUNNING+=("$HASHER")
-  if is_made_of "$1"; then
+  if is_transformed "$1"; then
     mkfifo -- "$COPY_WORK/content"
     print_content "$1" >"$COPY_WORK/content" 2>"$COPY_WORK/content.err" &
     READER=$!
@@ -58,18 +58,27 @@ open_content() {
   fi
 }
 
-# Whether what goes off-host is not the file itself.
-is_made_of() { is_encrypting || is_packed "$1"; }
+# Whether what goes off-host of a dump is not its file as it is.
+is_transformed() { is_encrypting || is_packed "$1"; }
 
 # BYTES FILE: the next so many bytes of it; fewer only at its end. Sets TAKEN_SIZE.
 take_content() {
   if [[ -z $READER ]]; then wait_for_growth "$((TAKEN + $1))"; fi
   copy_to_both "$2" "$1" <&"$CONTENT" 1>&"$PLAIN" 2>"$COPY_WORK/take.err" &
   RUNNING+=("$!")
-  await "$!" || fail "off-host copy: a part cannot be read, or not be written, or not be hashed (standard output):" \
-    "$(describe_status "$?"), $(<"$COPY_WORK/take.err")"
+  await "$!" || fail_to_take "$?"
   TAKEN_SIZE=$(stat -c %s -- "$2")
   TAKEN=$((TAKEN + TAKEN_SIZE))
+}
+
+# STATUS of copy_to_both, whose standard output is hashed.
+fail_to_take() {
+  local status said
+  status=$(describe_status "$1") said=$(<"$COPY_WORK/take.err")
+  if [[ $said == 'standard output: '* || $status == 'signal PIPE' ]]; then
+    fail "off-host copy: the SHA-256 of what is copied cannot be taken: $status, $said"
+  fi
+  fail "off-host copy: a part cannot be read, or not be written in $COPY_WORK: $status, $said"
 }
 
 # BYTES: until there are so many, or there will be no more.

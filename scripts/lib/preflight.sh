@@ -33,6 +33,14 @@ check_directory() {
   fi
 }
 
+# DATABASE: what must hold of it. Sets what its checks set. Needs check_machine.
+check_database() {
+  begin_dumpability "$1"
+  check_login "$1"
+  check_space "$1"
+  check_dumpability "$1"
+}
+
 # Sets SERVER_VERSION. Needs check_machine.
 check_login() {
   local database=$1 answer

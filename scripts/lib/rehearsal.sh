@@ -24,10 +24,7 @@ rehearse() {
   trap - EXIT
   # shellcheck disable=SC2034 # the lines are about it
   LOG_SUBJECT=$database
-  begin_dumpability "$database"
-  check_login "$database"
-  check_space "$database"
-  check_dumpability "$database"
+  check_database "$database"
   while IFS= read -r warning; do warn "$warning"; done < <(jq -r '.[]' <<<"$DUMPABILITY")
   name=$(choose_name "$database" "$LABEL")
   size=$(format_size "$EXPECTED_SIZE")

@@ -18,12 +18,8 @@ s3_place() { s3_url "$S3_PREFIX$1"; }
 # A SHA-256 as S3 wants it.
 encode_base64() { decode_hex "$1" | base64 --wrap=0; }
 
-# DIGITS: the bytes that they stand for.
-decode_hex() {
-  local digits=$1 bytes=''
-  while [[ -n $digits ]]; do bytes+=\\x${digits:0:2} digits=${digits:2}; done
-  printf '%b' "$bytes"
-}
+# DIGITS, of any case, and line ends: the bytes that they stand for.
+decode_hex() { basenc --base16 --decode <<<"${1^^}"; }
 
 print_credentials() {
   local pair=$S3_ACCESS_KEY_ID:$S3_SECRET_ACCESS_KEY
@@ -98,11 +94,11 @@ is_s3_error() { [[ $(read_s3_element Code) == "$1" ]]; }
 # ELEMENT: its first text in the answer.
 read_s3_element() { sed -n "s/.*<$1>\([^<]*\)<.*/\1/p" "$COPY_WORK/s3.body" | head -n 1; }
 
-# HEADER, in lower case: its text in the answer, of several in the last. By bash itself: it is asked for with each part.
+# HEADER, in lower case: its text in the answer. By bash itself: it is asked for with each part.
 read_s3_header() {
-  local name value text=''
-  while IFS=: read -r name value; do
-    if [[ ${name,,} == "$1" ]]; then text=${value//[[:space:]]/}; fi
+  local line text=''
+  while IFS= read -r line; do
+    if [[ $line =~ ^([^:]+):[[:space:]]*([^[:space:]]*)[[:space:]]*$ && ${BASH_REMATCH[1],,} == "$1" ]]; then text=${BASH_REMATCH[2]}; fi
   done <"$COPY_WORK/s3.headers"
   printf '%s' "$text"
 }

@@ -11,6 +11,7 @@ use constant {
 };
 
 my ($name, $left) = @ARGV;
+$left //= 'inf';
 open(my $file, '>', $name) or die "$name: $!\n";
 my @outputs = (['standard output', \*STDOUT], [$name, $file]);
 for my $handle (\*STDIN, \*STDOUT, $file) {
@@ -18,11 +19,11 @@ for my $handle (\*STDIN, \*STDOUT, $file) {
   fcntl($handle, F_SETPIPE_SZ, PIPE_SIZE);    # what is no pipe, or may not grow, stays as it is
 }
 
-while (!defined $left || $left > 0) {
-  my $wanted = defined $left && $left < BLOCK ? $left : BLOCK;
+while ($left > 0) {
+  my $wanted = $left < BLOCK ? $left : BLOCK;
   my $size = sysread(STDIN, my $block, $wanted) // die "standard input: $!\n";
   last if $size == 0;
-  $left -= $size if defined $left;
+  $left -= $size;
   for my $output (@outputs) {
     my ($title, $handle) = @$output;
     for (my $written = 0; $written < $size;) {

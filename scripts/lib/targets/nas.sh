@@ -22,7 +22,7 @@ name_nas() { printf 'off-host target NAS, %s' "$(nas_place '')"; }
 nas_send() {
   local database=$1 file=$2 source=$3 link=$COPY_WORK/$4 sha256
   note_sending nas "$database" "$file"
-  if is_made_of "$source"; then
+  if is_transformed "$source"; then
     check_room_to_prepare "$file" "$source"
     prepare_for_nas "$file" "$source" "$link"
   else

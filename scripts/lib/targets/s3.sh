@@ -153,8 +153,7 @@ print_parts() {
 
 # What S3 gives as the SHA-256 of an object in parts: that of their SHA-256s.
 hash_parts() {
-  local sha256
-  while read -r _ _ sha256 _; do decode_hex "$sha256"; done <"$COPY_WORK/parts" >"$COPY_WORK/hashes"
+  decode_hex "$(cut -d ' ' -f 3 <"$COPY_WORK/parts")" >"$COPY_WORK/hashes"
   encode_base64 "$(hash_file "$COPY_WORK/hashes")"
 }
 

@@ -40,7 +40,7 @@ export const interruptionFaults: FaultGroup = {
       name: "The program that hashes what is copied is killed",
       midway: { share: 0.5, act: killHasherOfCopy },
       status: "1",
-      says: /off-host copy: a part cannot be read, or not be written, or not be hashed \(standard output\): /,
+      says: /off-host copy: the SHA-256 of what is copied cannot be taken: /,
       tonight: "only here",
     },
     {
