@@ -75,12 +75,12 @@ select json_build_object('level', 'reads', 'text', format('%s of %s tables, %s o
   count(*) filter (where relkind <> 'S' and readable), count(*) filter (where relkind <> 'S'),
   count(*) filter (where relkind = 'S' and readable), count(*) filter (where relkind = 'S'),
   count(distinct schema_oid) filter (where usable), count(distinct schema_oid),
-  (select count(*) from pg_catalog.pg_largeobject_metadata) - (select count(*) from ($(print_closed_large_objects)) as closed),
+  (select count(*) from pg_catalog.pg_largeobject_metadata) - (select count(*) from ($SQL_CLOSED_LARGE_OBJECTS) as closed),
   (select count(*) from pg_catalog.pg_largeobject_metadata)))
 from (select relkind, schema_oid, has_schema_privilege(schema_oid, 'usage') as usable,
     has_schema_privilege(schema_oid, 'usage') and has_table_privilege(oid, 'select')
       and (relkind = 'S' or not row_security_active(oid)) as readable
-  from ($(print_dumped)) as d) as seen;
+  from ($SQL_DUMPED) as d) as seen;
 SQL
 }
 
@@ -109,11 +109,11 @@ print_excess_of_database() {
      where refclassid = 'pg_catalog.pg_authid'::regclass and refobjid = current_user::regrole and deptype = 'o'
        and dbid in (0, (select oid from pg_catalog.pg_database where datname = current_database()))"
   print_finding excess 'it may make objects in (revoke create, from public too)' \
-    "select 'schema ' || $(sql_name nspname) as name from pg_catalog.pg_namespace
+    "select 'schema ' || ${SQL_NAME//@/nspname} as name from pg_catalog.pg_namespace
      where nspname !~ '^pg_' and nspname <> 'information_schema' and has_schema_privilege(oid, 'create')
      union all select 'the database' where has_database_privilege(current_database(), 'create')"
   print_finding excess 'it may write to these tables, views and sequences (revoke)' \
-    "select $(sql_name n.nspname) || '.' || $(sql_name c.relname) as name
+    "select $SQL_RELATION_NAME as name
      from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
      where n.nspname !~ '^pg_' and n.nspname <> 'information_schema' and has_schema_privilege(n.oid, 'usage') and case
        when c.relkind = 'S' then has_sequence_privilege(c.oid, 'usage, update')

@@ -16,6 +16,6 @@ select format('select json_build_object(%L, md5(concat_ws('' '', count(*), sum((
   'sum((''x'' || right(hash, 16))::bit(64)::bigint::numeric)))) from (select md5(row(%s)::text) as hash from %s %I.%I) as hashed',
   name, (select string_agg(quote_ident(attname), ', ' order by attname collate "C") from pg_attribute
     where attrelid = oid and attnum > 0 and not attisdropped), case relkind when 'r' then 'only' end, nspname, relname)
-from ($(print_relations)) as relations where relkind in ('r', 'p') and name = any (array[$wanted]) order by name \gexec
+from ($SQL_RELATIONS) as relations where relkind in ('r', 'p') and name = any (array[$wanted]) order by name \gexec
 SQL
 }

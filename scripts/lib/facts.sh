@@ -3,51 +3,37 @@
 # only, run in one snapshot by the backup (into the manifest) and by verification (against it). Every printed statement
 # answers JSON objects, one a line.
 
-# Quotes a name unless it is plain; unlike quote_ident it does not depend on the server version's list of keywords.
-readonly SQL_NAME="case when %1\$s ~ '^[a-z_][a-z0-9_]*\$' then %1\$s::text else '\"' || replace(%1\$s, '\"', '\"\"') || '\"' end"
+# What many statements have in common. In the first two, @ stands for what is meant.
 
-sql_name() {
-  local format=${SQL_NAME//%1\$s/$1}
-  printf '%s' "$format"
-}
+# A name, quoted unless it is plain; unlike quote_ident it does not depend on the server version's list of keywords.
+readonly SQL_NAME="case when @ ~ '^[a-z_][a-z0-9_]*\$' then @::text else '\"' || replace(@, '\"', '\"\"') || '\"' end"
+
+# The condition that an object, a row of a catalogue, belongs to no extension.
+readonly SQL_NO_MEMBER="not exists (select from pg_catalog.pg_depend d where d.classid = @.tableoid and d.objid = @.oid and d.deptype = 'e')"
+
+# The name of a relation with its schema's.
+readonly SQL_RELATION_NAME="${SQL_NAME//@/n.nspname} || '.' || ${SQL_NAME//@/c.relname}"
 
 # Relations of the application: none of the system's, of other sessions' temporary ones, of extensions'.
-print_relations() {
-  cat <<SQL
-select c.oid, c.relkind, c.relispopulated, n.nspname, c.relname, $(sql_name n.nspname) as schema,
-  $(sql_name n.nspname) || '.' || $(sql_name c.relname) as name
+readonly SQL_RELATIONS="select c.oid, c.relkind, c.relispopulated, n.nspname, c.relname, ${SQL_NAME//@/n.nspname} as schema,
+  $SQL_RELATION_NAME as name
 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-where c.relpersistence <> 't' and n.nspname <> 'information_schema' and n.nspname !~ '^pg_'
-  and $(is_no_member pg_class c.oid)
-SQL
-}
-
-# CATALOGUE OID: the SQL condition that an object belongs to no extension.
-is_no_member() {
-  printf "not exists (select from pg_catalog.pg_depend d where d.classid = 'pg_catalog.%s'::regclass
-    and d.objid = %s and d.deptype = 'e')" "$@"
-}
+where c.relpersistence <> 't' and n.nspname <> 'information_schema' and n.nspname !~ '^pg_' and ${SQL_NO_MEMBER//@/c}"
 
 # Tables whose rows a dump holds.
-print_table_list() {
-  printf "select nspname, relname, name, '' as condition from (%s) as relations where relkind = 'r'" "$(print_relations)"
-}
+readonly SQL_TABLES="select nspname, relname, name, '' as condition from ($SQL_RELATIONS) as relations where relkind = 'r'"
 
 # Tables of extensions whose rows a dump holds, too: registered with pg_extension_config_dump, some only with a condition.
-print_registered_list() {
-  cat <<SQL
-select n.nspname, c.relname, $(sql_name n.nspname) || '.' || $(sql_name c.relname) as name, registered.condition
+readonly SQL_REGISTERED="select n.nspname, c.relname, $SQL_RELATION_NAME as name, registered.condition
 from pg_catalog.pg_extension x cross join lateral unnest(x.extconfig, x.extcondition) as registered (oid, condition)
 join pg_catalog.pg_class c on c.oid = registered.oid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-where c.relkind = 'r'
-SQL
-}
+where c.relkind = 'r'"
 
 # Takes the lock that pg_dump takes, so that no TRUNCATE can slip between a count and the dump.
 print_table_locks() {
   cat <<SQL
 select format('lock table only %I.%I in access share mode', nspname, relname)
-from ($(print_table_list) union all $(print_registered_list)) as tables order by 1 \gexec
+from ($SQL_TABLES union all $SQL_REGISTERED) as tables order by 1 \gexec
 SQL
 }
 
@@ -77,9 +63,9 @@ is_counted() {
 }
 
 # {"schema.table": rows}, of the tables that COUNT_TABLES names for this database.
-print_table_counts() { print_counts "$1" "$(print_table_list)"; }
+print_table_counts() { print_counts "$1" "$SQL_TABLES"; }
 
-print_registered_counts() { print_counts "$1" "$(print_registered_list)"; }
+print_registered_counts() { print_counts "$1" "$SQL_REGISTERED"; }
 
 # DATABASE TABLES: whoever counts locks the indexes, too; those locks are let go now and then, because a server has not
 # enough for those of thousands of tables.
@@ -108,7 +94,7 @@ with application as (
 )
 select json_build_object('role', rolname, 'login', rolcanlogin, 'tables', count(relname), 'reads',
   min(format('%I.%I', nspname, relname)) filter (where has_schema_privilege(rolname, nspname, 'usage') and has_table_privilege(rolname, oid, 'select')))
-from application left join ($(print_relations)) as relations on relkind in ('r', 'p')
+from application left join ($SQL_RELATIONS) as relations on relkind in ('r', 'p')
   and not (select relispartition from pg_catalog.pg_class where pg_class.oid = relations.oid)
 group by rolname, rolcanlogin;
 SQL
@@ -161,8 +147,8 @@ select format('select json_build_object(''constraint'', %L, ''table'', %L, ''ref
 from (
   select k.conname as constraint_name, k.convalidated as validated,
     cn.nspname as child_schema, c.relname as child_table, pn.nspname as parent_schema, p.relname as parent_table,
-    $(sql_name cn.nspname) || '.' || $(sql_name c.relname) as child_name,
-    $(sql_name pn.nspname) || '.' || $(sql_name p.relname) as parent_name,
+    ${SQL_NAME//@/cn.nspname} || '.' || ${SQL_NAME//@/c.relname} as child_name,
+    ${SQL_NAME//@/pn.nspname} || '.' || ${SQL_NAME//@/p.relname} as parent_name,
     case c.relkind when 'p' then '' else 'only' end as child_only,
     case p.relkind when 'p' then '' else 'only' end as parent_only,
     string_agg(format('child.%I is not null', ca.attname), case k.confmatchtype when 'f' then ' or ' else ' and ' end)

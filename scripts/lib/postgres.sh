@@ -79,6 +79,10 @@ exists_in() {
   [[ $found == 1 ]]
 }
 
+# In bytes.
+# shellcheck disable=SC2034 # preflight.sh, target.sh
+readonly SQL_DATABASE_SIZE='select pg_database_size(current_database())'
+
 # Settings under which rows read the same everywhere, no timeout of role or database interferes, and row security is an
 # error instead of rows silently missing.
 print_session_settings() {

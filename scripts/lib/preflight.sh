@@ -37,20 +37,20 @@ check_directory() {
 check_database() {
   begin_dumpability "$1"
   check_login "$1"
-  check_space "$1"
+  check_space "$1" "$DATABASE_SIZE"
   check_dumpability "$1"
 }
 
-# Sets SERVER_VERSION. Needs check_machine.
+# Sets SERVER_VERSION and DATABASE_SIZE, in bytes. Needs check_machine.
 check_login() {
-  local database=$1 answer
-  if ! answer=$(query "$database" 'show server_version; show server_version_num;' 2>&1); then
+  local database=$1 answer number
+  if ! answer=$(query "$database" "show server_version; show server_version_num; $SQL_DATABASE_SIZE;" 2>&1); then
     fail "cannot log in to database '$database' as role $BACKUP_ROLE: $answer"
   fi
-  # shellcheck disable=SC2034 # goes into the manifest
-  SERVER_VERSION=${answer%%$'\n'*}
+  # shellcheck disable=SC2034 # the version goes into the manifest
+  { read -r SERVER_VERSION && read -r number && read -r DATABASE_SIZE; } <<<"$answer"
   [[ $CLIENT_VERSION =~ $CLIENT_PATTERN ]]
-  local client_major=${BASH_REMATCH[1]} server_major=$((${answer##*$'\n'} / 10000))
+  local client_major=${BASH_REMATCH[1]} server_major=$((number / 10000))
   if ((client_major < server_major)); then
     fail "pg_dump is version $client_major, the server $server_major: install postgresql-client-$server_major"
   fi

@@ -1,12 +1,12 @@
 # shellcheck shell=bash
 # Whether a dump will fit: known before it is begun, from the last one and the size of the database.
 
-# Refuses to begin what cannot end well. Sets EXPECTED_SIZE, of the dump, in bytes.
+# DATABASE SIZE, what it has in bytes. Refuses to begin what cannot end well. Sets EXPECTED_SIZE, of the dump, in bytes.
 check_space() {
   local database=$1 needed free inodes total
-  EXPECTED_SIZE=$(estimate_size "$database")
+  EXPECTED_SIZE=$(estimate_size "$database" "$2")
   needed=$((EXPECTED_SIZE + EXPECTED_SIZE / 10))
-  read -r free inodes total < <(df --output=avail,iavail,itotal --block-size=1 -- "$BACKUP_DIRECTORY" | tail -n 1)
+  { read -r && read -r free inodes total; } < <(df --output=avail,iavail,itotal --block-size=1 -- "$BACKUP_DIRECTORY")
   if ((needed > free)); then
     fail "not enough space in $BACKUP_DIRECTORY: the dump takes about $(format_size "$needed") ($needed bytes)," \
       "$(format_size "$free") ($free bytes) are free: free some, or lower RETENTION_DAYS ($RETENTION_DAYS)"
@@ -24,12 +24,11 @@ estimate_files() {
   printf '%s' "$((8 + tables))"
 }
 
-# About how many bytes a dump will have: as many as the last one, grown as the database has since. The first: a quarter
-# of the database, which holds indexes too, or all of it if uncompressed; refusing what might fit would be worse than
-# trying, which harms nothing.
+# DATABASE SIZE: about how many bytes a dump will have: as many as the last one, grown as the database has since. The
+# first: a quarter of the database, which holds indexes too, or all of it if uncompressed; refusing what might fit would
+# be worse than trying, which harms nothing.
 estimate_size() {
-  local database=$1 newest now
-  now=$(query "$database" 'select pg_database_size(current_database());')
+  local database=$1 now=$2 newest
   newest=$(list_verified "$database")
   newest=${newest%%$'\n'*}
   if [[ -n $newest ]]; then

@@ -20,9 +20,16 @@ print_structure() {
   print_sequence_states "$@"
 }
 
+readonly SQL_DOMAINS="select t.oid, ${SQL_NAME//@/n.nspname} || '.' || ${SQL_NAME//@/t.typname} as name
+from pg_type t join pg_namespace n on n.oid = t.typnamespace
+where t.typtype = 'd' and n.nspname <> 'information_schema' and n.nspname !~ '^pg_' and ${SQL_NO_MEMBER//@/t}"
+
+# @ stands for the column.
+readonly SQL_TRIGGER_STATE="case @ when 'O' then 'enabled' when 'A' then 'always' when 'R' then 'replica only' else 'disabled' end"
+
 print_states() {
   cat <<SQL
-with recursive own as ($(print_relations)),
+with recursive own as ($SQL_RELATIONS),
 family (root, oid) as (
   select oid, oid from pg_constraint where conparentid = 0
   union all select family.root, k.oid from pg_constraint k join family on k.conparentid = family.oid
@@ -37,24 +44,24 @@ things (kind, name, state) as (
     case when relkind <> 'm' then 'there' when relispopulated then 'populated' else 'not populated' end
   from own where relkind in ('r', 'p', 'f', 'v', 'm')
   union all
-  select 'index', own.schema || '.' || $(sql_name c.relname),
+  select 'index', own.schema || '.' || ${SQL_NAME//@/c.relname},
     case when i.indisvalid and i.indisready and i.indislive then 'valid' else 'invalid' end
   from own join pg_index i on i.indrelid = own.oid join pg_class c on c.oid = i.indexrelid
   union all
-  select 'constraint', coalesce(own.name, domains.name) || ' ' || $(sql_name k.conname),
+  select 'constraint', coalesce(own.name, domains.name) || ' ' || ${SQL_NAME//@/k.conname},
     case when to_jsonb(k) @> '{"conenforced": false}' then 'not enforced' when not k.convalidated then 'not valid'
       when silenced.oid is not null then 'disabled' else 'valid' end
   from pg_constraint k left join own on own.oid = k.conrelid left join silenced on silenced.oid = k.oid
-    left join ($(print_domains)) as domains on domains.oid = k.contypid
+    left join ($SQL_DOMAINS) as domains on domains.oid = k.contypid
   where k.contype in ('c', 'f', 'p', 'u', 'x') and k.conparentid = 0 and coalesce(own.oid, domains.oid) is not null
   union all
-  select 'trigger', own.name || ' ' || $(sql_name t.tgname), $(print_trigger_state t.tgenabled)
+  select 'trigger', own.name || ' ' || ${SQL_NAME//@/t.tgname}, ${SQL_TRIGGER_STATE//@/t.tgenabled}
   from own join pg_trigger t on t.tgrelid = own.oid where not t.tgisinternal and t.tgparentid = 0
   union all
-  select 'event trigger', $(sql_name e.evtname), $(print_trigger_state e.evtenabled)
-  from pg_event_trigger e where $(is_no_member pg_event_trigger e.oid)
+  select 'event trigger', ${SQL_NAME//@/e.evtname}, ${SQL_TRIGGER_STATE//@/e.evtenabled}
+  from pg_event_trigger e where ${SQL_NO_MEMBER//@/e}
   union all
-  select 'extension', $(sql_name extname), extversion from pg_extension
+  select 'extension', ${SQL_NAME//@/extname}, extversion from pg_extension
 )
 select json_build_object(kind,
   coalesce(json_object_agg(name, state order by name collate "C") filter (where name is not null), '{}'::json))
@@ -64,25 +71,13 @@ group by kind order by kind;
 SQL
 }
 
-print_domains() {
-  cat <<SQL
-select t.oid, $(sql_name n.nspname) || '.' || $(sql_name t.typname) as name
-from pg_type t join pg_namespace n on n.oid = t.typnamespace
-where t.typtype = 'd' and n.nspname <> 'information_schema' and n.nspname !~ '^pg_' and $(is_no_member pg_type t.oid)
-SQL
-}
-
-print_trigger_state() {
-  printf "case %s when 'O' then 'enabled' when 'A' then 'always' when 'R' then 'replica only' else 'disabled' end" "$1"
-}
-
 # A sequence belongs to a column as serial ('a') or identity ('i'). What is inherited or partitioned takes its numbers
 # from the parent's, so rows of all children count.
 print_sequence_states() {
   local counted='true'
   if [[ -z ${2:-} ]]; then counted=$(is_counted own.name "$1"); fi
   cat <<SQL
-with own as ($(print_relations))
+with own as ($SQL_RELATIONS)
 select case when column_name is null then format('select json_build_object(''sequence'', json_build_object(%L, ''there''))', name)
   when not readable then format('select json_build_object(''sequence'', json_build_object(%L, ''not read''))', name)
   else format('select json_build_object(''sequence'', json_build_object(%L, case when outermost is null or '

@@ -34,7 +34,7 @@ check_source() {
 }
 
 check_existing() {
-  local prepared
+  local prepared size
   if ! database_exists "$TARGET"; then
     fail "database '$TARGET' does not exist: --into needs an existing one, --new and --as create one"
   fi
@@ -48,7 +48,8 @@ check_existing() {
   fi
   if ((!${#TABLES[@]})); then # for the safety dump
     choose_compression
-    check_space "$TARGET"
+    size=$(query "$TARGET" "$SQL_DATABASE_SIZE;")
+    check_space "$TARGET" "$size"
   fi
 }
 
@@ -130,14 +131,15 @@ list_tablespaces() {
 # The restored rows and indexes take about what they took where they came from, beside what is there until the end; their
 # write-ahead log, as much as is kept; and a safety dump, where that is on the same disk.
 check_room() {
-  local directory needed free log what='the restored database and its log'
+  local directory needed free log size what='the restored database and its log'
   directory=$(query postgres 'show data_directory;')
   if ((${#TABLES[@]})) || [[ ! -d $directory ]]; then return; fi # no telling how much of it a table is
   if [[ -n $MANIFEST ]]; then needed=$(read_manifest "$MANIFEST" '.database_size // .size'); else needed=$(size_of_dump "$DUMP"); fi
   log=$(query postgres "select pg_size_bytes(current_setting('max_wal_size'));")
   needed=$((needed + (log < needed ? log : needed)))
   if [[ $MODE == into && $(stat -c %d -- "$directory") == "$(stat -c %d -- "$BACKUP_DIRECTORY")" ]]; then
-    needed=$((needed + $(estimate_size "$TARGET"))) what+=', with the safety dump,'
+    size=$(query "$TARGET" "$SQL_DATABASE_SIZE;")
+    needed=$((needed + $(estimate_size "$TARGET" "$size"))) what+=', with the safety dump,'
   fi
   free=$(df --output=avail --block-size=1 -- "$directory" | tail -n 1)
   if ((needed > free)); then
