@@ -43,8 +43,9 @@ hash_names() { xargs --null --no-run-if-empty openssl dgst -sha256 -r -- | sed '
 # By name.
 sort_hashes() { LC_ALL=C sort --key=2; }
 
-# FILE... or a directory: onto the disk and out of memory, so that what is read next is what the disk holds.
+# FILE...: onto the disk and out of memory, so that what is read next is what the disk holds.
 settle_on_disk() {
-  find "$@" -exec sync -- {} +
-  find "$@" -type f -exec dd if={} iflag=nocache count=0 status=none \; 2>/dev/null || true
+  local file
+  sync -- "$@"
+  for file in "$@"; do dd if="$file" iflag=nocache count=0 status=none 2>/dev/null || true; done
 }
