@@ -54,7 +54,8 @@ export function runJob(...settings: readonly string[]): Pick<Contender, "prepare
   };
 }
 
-const dumpBytes = `find ${job.dumps} -name '*.dump' -printf '%s\\n'`;
+/** A dump is a file, or with dumpJobs a directory of files. */
+const dumpBytes = `find ${job.dumps} -path '*.dump*' -type f ! -name '*.json' -printf '%s\\n' | awk '{ n += $1 } END { print n }'`;
 
 /**
  * The limit, and what is compared with it.
@@ -89,6 +90,15 @@ sync ${job.dumps}/plain_.dump`,
     },
     {
       ...nearLimit,
+      name: "hashed",
+      title: "the same through a pipe, hashed on the way as this job does it: nothing else checked",
+      prepare: forgetDumps,
+      command: `stdbuf --output=256K pg_dump ${dumpOptions(database)} | perl ${job.library}/lib/tee.pl ${job.dumps}/plain_.dump |
+  openssl dgst -sha256 -r >/dev/null
+sync ${job.dumps}/plain_.dump`,
+    },
+    {
+      ...nearLimit,
       name: "job-uncounted",
       title: "**this job**, rows of one small table counted, no off-host copy",
       ...runJob(alone, "COUNT_TABLES=(public.customers)", "S3_BUCKET="),
@@ -98,6 +108,12 @@ sync ${job.dumps}/plain_.dump`,
       name: "job",
       title: "**this job**, all rows counted, no off-host copy",
       ...runJob(alone, "S3_BUCKET="),
+    },
+    {
+      ...nearLimit,
+      name: "job-jobs-2",
+      title: "**this job**, `dumpJobs: 2`, all rows counted, no off-host copy",
+      ...runJob(alone, "DUMP_JOBS=2", "S3_BUCKET="),
     },
     {
       ...ours,
