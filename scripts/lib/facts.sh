@@ -3,12 +3,13 @@
 # only, run in one snapshot by the backup (into the manifest) and by verification (against it). Every printed statement
 # answers JSON objects, one a line.
 
-# What many statements have in common. In the first two, @ stands for what is meant.
+# What many statements have in common.
 
-# A name, quoted unless it is plain; unlike quote_ident it does not depend on the server version's list of keywords.
+# A name, given as expression @, quoted unless it is plain; unlike quote_ident it does not depend on the server version's
+# list of keywords.
 readonly SQL_NAME="case when @ ~ '^[a-z_][a-z0-9_]*\$' then @::text else '\"' || replace(@, '\"', '\"\"') || '\"' end"
 
-# The condition that an object, a row of a catalogue, belongs to no extension.
+# The condition that an object, a row of the catalogue with alias @, belongs to no extension.
 readonly SQL_NO_MEMBER="not exists (select from pg_catalog.pg_depend d where d.classid = @.tableoid and d.objid = @.oid and d.deptype = 'e')"
 
 # The name of a relation with its schema's.
