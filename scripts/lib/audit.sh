@@ -7,10 +7,11 @@ readonly AUDIT_INCOMPLETE=4 AUDIT_EXCESS=8
 
 audit_role() {
   local database findings lacks=0 excess=0
+  NIGHT=$(mktemp -d) # removed by backup.sh
   audit_cluster
   for database in "${DATABASES[@]}"; do
-    if ! findings=$(print_database_audit | run_sql "$database" 2>&1); then
-      printf "\nDatabase '%s'\n  CANNOT DUMP: %s\n" "$database" "$findings"
+    if ! findings=$(print_database_audit | run_sql "$database" 2>"$NIGHT/audit.err"); then
+      printf "\nDatabase '%s'\n  CANNOT DUMP: %s\n" "$database" "$(<"$NIGHT/audit.err")"
       lacks=$AUDIT_INCOMPLETE
       continue
     fi

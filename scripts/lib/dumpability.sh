@@ -2,9 +2,9 @@
 # What of a database a dump by this role would not hold. Errors, all at once, where rows would be lost or pg_dump would
 # stop; warnings for what pg_dump leaves out by design, which an operator should know before they need it.
 
-# DATABASE: begins to examine it, beside other checks.
+# DATABASE: begins to examine it, beside other checks. Needs WORK.
 begin_dumpability() {
-  exec {FINDINGS}< <(ask_dumpability "$1" 2>&1)
+  exec {FINDINGS}< <(ask_dumpability "$1" 2>"$WORK/findings.err")
   FINDINGS_PID=$!
   RUNNING+=("$FINDINGS_PID")
 }
@@ -20,7 +20,7 @@ check_dumpability() {
   local database=$1 found errors
   found=$(cat <&"$FINDINGS")
   exec {FINDINGS}<&-
-  await "$FINDINGS_PID" || fail "database '$database' cannot be examined: $found"
+  await "$FINDINGS_PID" || fail "database '$database' cannot be examined: $(<"$WORK/findings.err")"
   errors=$(jq -rs 'map(select(.level == "error") | .text) | join("; ")' <<<"$found")
   if [[ -n $errors ]]; then fail "role $BACKUP_ROLE cannot dump all of it: $errors"; fi
   # shellcheck disable=SC2034 # goes into the manifest

@@ -70,13 +70,13 @@ database_exists() { exists_in pg_database datname "$1"; }
 
 role_exists() { exists_in pg_roles rolname "$1"; }
 
-# CATALOGUE COLUMN NAME. No answer is no no: stops.
+# CATALOGUE COLUMN NAME. No answer is no no: stops. The answer is the last line: a server may warn whoever logs in.
 exists_in() {
   local found
   if ! found=$(query postgres "select count(*) from $1 where $2 = $(quote_literal "$3");" 2>&1); then
     fail "PostgreSQL cannot be asked whether '$3' is in $1: $found"
   fi
-  [[ $found == 1 ]]
+  [[ ${found##*$'\n'} == 1 ]]
 }
 
 # In bytes.

@@ -4,6 +4,7 @@
 rehearse_night() {
   local database pid status failed=()
   check_machine
+  NIGHT=$(mktemp -d) # removed by backup.sh
   check_lock "$BACKUP_STATE/lock"
   load_secrets
   choose_compression
@@ -22,8 +23,8 @@ rehearse_night() {
 rehearse() {
   local database=$1 name size file warning target
   trap - EXIT
-  # shellcheck disable=SC2034 # the lines are about it
-  LOG_SUBJECT=$database
+  # shellcheck disable=SC2034 # the lines are about it, the checks use it
+  LOG_SUBJECT=$database WORK=$NIGHT
   check_database "$database"
   while IFS= read -r warning; do warn "$warning"; done < <(jq -r '.[]' <<<"$DUMPABILITY")
   name=$(choose_name "$database" "$LABEL")
@@ -50,8 +51,6 @@ rehearse() {
 rehearse_copies() {
   local target
   if ((${#TARGETS[@]} == 0)); then warn "neither S3_BUCKET nor NAS_HOST is set: dumps would stay on this machine only"; fi
-  # shellcheck disable=SC2034 # where targets that do not answer are noted; removed by backup.sh
-  NIGHT=$(mktemp -d)
   check_recipients
   probe_targets
   for target in "${TARGETS[@]}"; do

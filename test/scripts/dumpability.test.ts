@@ -129,6 +129,27 @@ describe("dumpability, each night", function () {
     assert.match(bad.stderr, /row-level security.*: public\.kept$/m);
   });
 
+  it("a database that warns whoever logs in is dumped, and its warning is in the manifest", async () => {
+    cluster.asPostgres("dropdb", ["shop"]);
+    cluster.asPostgres("createdb", ["--locale-provider=icu", "--icu-locale=en", "--template=template0", "shop"]);
+    cluster.sql("shop", "create table plain (id int); insert into plain values (1)");
+    // As after an upgrade of the operating system.
+    cluster.sql("postgres", "update pg_database set datcollversion = '1' where datname = 'shop'");
+    const [night] = await bothEnd(0);
+    const { tables, server_version: version } = site.manifest(site.dumpFiles[0] ?? "");
+    assert.deepEqual(tables, { "public.plain": 1 });
+    assert.equal(version, cluster.sql("postgres", "show server_version"));
+    assert.ok(
+      warnings().some((line) => line.includes('database "shop" has a collation version mismatch')),
+      warnings().join("\n"),
+    );
+    assert.match(night.stderr, /shop: warning: .*has a collation version mismatch/);
+    const audit = await site.run("backup.sh", ["--audit"]);
+    assert.equal(audit.code, 8, audit.stderr + audit.stdout); // the role of these tests is not held to reading
+    assert.match(audit.stdout, /^ {2}reads: 1 of 1 tables, .*$/m);
+    assert.match(audit.stdout, /^The dump would be complete\. /m);
+  });
+
   it("an ordinary database has nothing to report", async () => {
     const [night] = await bothEnd(0);
     assert.deepEqual(warnings(), []);

@@ -233,6 +233,27 @@ describe("restore.sh", function () {
       assert.equal(cluster.dump("target"), before);
     });
 
+    it("is done on a server that warns whoever logs in", async () => {
+      cluster.sql("target", "drop table own");
+      cluster.sql("postgres", "alter role all set default_tablespace = 'gone'");
+      try {
+        const outcome = await site.run("restore.sh", [
+          "--file",
+          dump,
+          "--database",
+          "shop",
+          "--into",
+          "target",
+          "--yes",
+        ]);
+        assert.equal(outcome.code, 0, outcome.stderr + outcome.stdout);
+        assert.match(outcome.stderr, /WARNING: {2}invalid value for parameter "default_tablespace": "gone"/);
+        assert.equal(cluster.sql("target", "select count(*) from expenses"), "1000");
+      } finally {
+        cluster.sql("postgres", "alter role all reset default_tablespace");
+      }
+    });
+
     it("finds a table that was not in the dump", async () => {
       const outcome = await site.run("restore.sh", ["--file", dump, "--database", "shop", "--into", "target", "--yes"]);
       assert.equal(outcome.code, 1);
