@@ -27,9 +27,9 @@ export class RoleAgent {
     await this.call(`remove_role "$@"`, grants);
   }
 
-  /** The facts that the next preview compares with. */
+  /** The facts that the next preview compares with, complaints included, as probe.sh gives them. */
   async observe(grants: Grants): Promise<string[]> {
-    return (await this.call(`observe_role "$@"`, grants)).trim().split("\n");
+    return (await this.call(`observe_role "$@" 2>&1`, grants)).trim().split("\n");
   }
 
   /** The problems that preview and up end with before anything is declared. */

@@ -1,8 +1,15 @@
 # What is seen of a PostgreSQL role: one fact a line, privileges on everything named, so that nothing stray is overlooked.
 
+# What psql says besides the answer is told if it fails. A server may warn whoever logs in, whatever the session's settings,
+# e.g. of collations that are not those its database was made with; that is no fact of a role.
 as_postgres() { # DATABASE, then options of psql
-  (cd / && PGDATABASE=$1 PGCLIENTENCODING=UTF8 PGOPTIONS='-c client_min_messages=warning -c lc_messages=C' \
-    runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 "${@:2}")
+  local said status=0
+  {
+    said=$(cd / && PGDATABASE=$1 PGCLIENTENCODING=UTF8 PGOPTIONS='-c client_min_messages=warning -c lc_messages=C' \
+      runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 "${@:2}" 2>&1 >&3 3>&-) || status=$?
+  } 3>&1
+  if ((status)); then printf '%s\n' "$said" >&2; fi
+  return "$status"
 }
 
 # What a role is to have, as a kind's arguments say it:
