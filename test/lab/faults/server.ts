@@ -69,6 +69,15 @@ function whileWaiting(act: (nights: Nights) => Promise<unknown>): Fault["night"]
   };
 }
 
+/** What the server takes for the version of the database's collations, and warns of where it is another now. */
+const collatedBy =
+  (version: string) =>
+  ({ deployment }: Nights): Promise<unknown> =>
+    deployment.sql(
+      `UPDATE pg_database SET datcollversion = ${version} WHERE datname = 'expense_app_production'`,
+      "postgres",
+    );
+
 export const serverFaults: FaultGroup = {
   title: "PostgreSQL",
   faults: [
@@ -178,6 +187,14 @@ export const serverFaults: FaultGroup = {
       says: /cannot log in to database .*database "expense_app_production" does not exist/,
       tonight: "none",
       heal: (nights) => nights.deployment.sql("ALTER DATABASE moved RENAME TO expense_app_production", "postgres"),
+    },
+    {
+      name: "An upgrade of the operating system has changed the collations that the database was made with",
+      inject: collatedBy("'1'"),
+      status: "0",
+      says: /WARNING: .*collation version/,
+      tonight: "off-host",
+      heal: collatedBy("NULL"),
     },
     {
       name: "A new table that nobody granted",
