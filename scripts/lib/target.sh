@@ -129,17 +129,16 @@ list_tablespaces() {
 }
 
 # The restored rows and indexes take about what they took where they came from, beside what is there until the end; their
-# write-ahead log, as much as is kept; and a safety dump, where that is on the same disk.
+# write-ahead log, as much as is kept; and a safety dump (check_existing), where that is on the same disk.
 check_room() {
-  local directory needed free log size what='the restored database and its log'
+  local directory needed free log what='the restored database and its log'
   directory=$(query postgres 'show data_directory;')
   if ((${#TABLES[@]})) || [[ ! -d $directory ]]; then return; fi # no telling how much of it a table is
   if [[ -n $MANIFEST ]]; then needed=$(read_manifest "$MANIFEST" '.database_size // .size'); else needed=$(size_of_dump "$DUMP"); fi
   log=$(query postgres "select pg_size_bytes(current_setting('max_wal_size'));")
   needed=$((needed + (log < needed ? log : needed)))
   if [[ $MODE == into && $(stat -c %d -- "$directory") == "$(stat -c %d -- "$BACKUP_DIRECTORY")" ]]; then
-    size=$(query "$TARGET" "$SQL_DATABASE_SIZE;")
-    needed=$((needed + $(estimate_size "$TARGET" "$size"))) what+=', with the safety dump,'
+    needed=$((needed + EXPECTED_SIZE)) what+=', with the safety dump,'
   fi
   free=$(df --output=avail --block-size=1 -- "$directory" | tail -n 1)
   if ((needed > free)); then
