@@ -34,8 +34,10 @@ export const job = {
 
 const inPlace = (name: string): string =>
   `rm -rf ${place}/${name}; install -d -o postgres -g postgres ${place}/${name}`;
-const sizeOf = (name: string): string =>
-  `find ${place}/${name} -type f -printf '%s\\n' | awk '{ n += $1 } END { print n }'`;
+/** Lines that print how many bytes the files have that find(1) finds there. */
+const sizeOfFiles = (where: string): string =>
+  `find ${where} -type f -printf '%s\\n' | awk '{ n += $1 } END { print n }'`;
+const sizeOf = (name: string): string => sizeOfFiles(`${place}/${name}`);
 
 /** Lines that leave no dump of the job and no record of one. */
 export const forgetDumps = `rm -rf ${job.dumps}/*_* ${job.state}/off-host`;
@@ -55,7 +57,7 @@ export function runJob(...settings: readonly string[]): Pick<Contender, "prepare
 }
 
 /** A dump is a file, or with dumpJobs a directory of files. */
-const dumpBytes = `find ${job.dumps} -path '*.dump*' -type f ! -name '*.json' -printf '%s\\n' | awk '{ n += $1 } END { print n }'`;
+const dumpBytes = sizeOfFiles(`${job.dumps} -path '*.dump*' ! -name '*.json'`);
 
 /**
  * The limit, and what is compared with it.

@@ -135,6 +135,16 @@ export class Cluster {
     return text.replace(/^\\(un)?restrict .*$/gm, "");
   }
 
+  /** Does something while the server warns whoever logs in. */
+  async whileWarning(act: () => Promise<void>): Promise<void> {
+    this.sql("postgres", "alter role all set default_tablespace = 'gone'");
+    try {
+      await act();
+    } finally {
+      this.sql("postgres", "alter role all reset default_tablespace");
+    }
+  }
+
   /** For settings that the server reads only when it starts. */
   restart(): void {
     const log = `${this.directory}/log`;

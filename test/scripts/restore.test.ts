@@ -2,7 +2,7 @@ import * as assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import * as fs from "node:fs";
 import * as path from "node:path";
-import { Cluster } from "./cluster";
+import { Cluster, type Outcome } from "./cluster";
 import { flipBit, Site } from "./site";
 
 const schema = `
@@ -202,21 +202,16 @@ describe("restore.sh", function () {
         fs.rmSync(path.join(site.dumps, file));
     });
 
+    const intoTarget = (options: readonly string[], input?: string): Promise<Outcome> =>
+      site.run("restore.sh", ["--file", dump, "--database", "shop", "--into", "target", ...options], input);
+
     it("asks for the name, takes a safety dump, restores", async () => {
-      const refused = await site.run(
-        "restore.sh",
-        ["--file", dump, "--database", "shop", "--into", "target"],
-        "shop\n",
-      );
+      const refused = await intoTarget([], "shop\n");
       assert.equal(refused.code, 1);
       assert.match(refused.stderr, /not confirmed \('shop' is not 'target'\): nothing was touched/);
       assert.equal(cluster.sql("target", "select count(*) from expenses"), "10");
       cluster.sql("target", "drop table own");
-      const outcome = await site.run(
-        "restore.sh",
-        ["--file", dump, "--database", "shop", "--into", "target"],
-        "target\n",
-      );
+      const outcome = await intoTarget([], "target\n");
       assert.equal(outcome.code, 0, outcome.stderr + outcome.stdout);
       assert.equal(cluster.sql("target", "select count(*) from expenses"), "1000");
       const safety = site.dumpFiles.find((file) => file.startsWith("manual_before_restore_target_")) ?? "";
@@ -227,7 +222,7 @@ describe("restore.sh", function () {
     it("leaves it as it was when pg_restore fails", async () => {
       cluster.sql("target", "create view seen as select * from expenses"); // in the way of --clean
       const before = cluster.dump("target");
-      const outcome = await site.run("restore.sh", ["--file", dump, "--database", "shop", "--into", "target", "--yes"]);
+      const outcome = await intoTarget(["--yes"]);
       assert.equal(outcome.code, 1);
       assert.match(outcome.stderr, /database 'target' is as it was before/);
       assert.equal(cluster.dump("target"), before);
@@ -235,42 +230,23 @@ describe("restore.sh", function () {
 
     it("is done on a server that warns whoever logs in", async () => {
       cluster.sql("target", "drop table own");
-      cluster.sql("postgres", "alter role all set default_tablespace = 'gone'");
-      try {
-        const outcome = await site.run("restore.sh", [
-          "--file",
-          dump,
-          "--database",
-          "shop",
-          "--into",
-          "target",
-          "--yes",
-        ]);
+      await cluster.whileWarning(async () => {
+        const outcome = await intoTarget(["--yes"]);
         assert.equal(outcome.code, 0, outcome.stderr + outcome.stdout);
         assert.match(outcome.stderr, /WARNING: {2}invalid value for parameter "default_tablespace": "gone"/);
         assert.equal(cluster.sql("target", "select count(*) from expenses"), "1000");
-      } finally {
-        cluster.sql("postgres", "alter role all reset default_tablespace");
-      }
+      });
     });
 
     it("finds a table that was not in the dump", async () => {
-      const outcome = await site.run("restore.sh", ["--file", dump, "--database", "shop", "--into", "target", "--yes"]);
+      const outcome = await intoTarget(["--yes"]);
       assert.equal(outcome.code, 1);
       assert.match(outcome.stdout, /public\.own +- +0 {2}WRONG/);
       assert.match(outcome.stderr, /restored, but 'target' is not what it must be/);
     });
 
     it("--plan prints the commands and changes nothing", async () => {
-      const outcome = await site.run("restore.sh", [
-        "--file",
-        dump,
-        "--database",
-        "shop",
-        "--into",
-        "target",
-        "--plan",
-      ]);
+      const outcome = await intoTarget(["--plan"]);
       assert.equal(outcome.code, 0, outcome.stderr);
       assert.match(outcome.stdout, /^runuser -u postgres -- pg_dump --dbname=target --format=custom /m);
       assert.match(

@@ -79,14 +79,11 @@ describe("the role, granted by schema", function () {
   });
 
   it("is seen as it is by a server that warns whoever logs in", async () => {
-    cluster.sql("postgres", "alter role all set default_tablespace = 'gone'");
-    try {
+    await cluster.whileWarning(async () => {
       await agent.apply(schemas);
       assert.deepEqual(await agent.observe(schemas), factsOf(schemas));
       assert.deepEqual(await agent.check(schemas), []);
-    } finally {
-      cluster.sql("postgres", "alter role all reset default_tablespace");
-    }
+    });
   });
 
   it("is each database's own, whatever it is called", async () => {
