@@ -258,9 +258,10 @@ describe("restore.sh: where to, what of it, and what it refuses", function () {
       "psql",
       `cd ${site.dumps}
 if ! compgen -G '.manual_before_restore_target_*' >/dev/null; then
+  now=$(date +%s)
   for second in {0..59}; do
     for suffix in '' .json; do
-      ln -s ${victim} .manual_before_restore_target_$(date -u -d "+$second seconds" +%Y%m%dT%H%M%SZ).dump$suffix.partial
+      ln -s ${victim} .manual_before_restore_target_$(date -u -d "@$((now + second))" +%Y%m%dT%H%M%SZ).dump$suffix.partial
     done
   done
 fi
