@@ -4,7 +4,7 @@
 # DATABASE MANIFEST, the latter empty if there is none.
 prove_application() {
   local database=$1 manifest=$2 about role table how='' why='there is no peer login of that name'
-  about=$(print_application | run_sql "$database")
+  about=$(query "$database" "$(print_application)")
   if [[ -z $about ]]; then
     warn "'$database' belongs to a superuser: there is no application's role to log in as"
     return
@@ -38,12 +38,12 @@ read_as_account() {
   if ((EUID != 0)) || ! id -u -- "$1" >/dev/null 2>&1; then return 1; fi
   # shellcheck disable=SC2034 # read by postgres.sh
   local AS_ACCOUNT=(runuser -u "$1" --)
-  query "$2" "select count(*) from (select from $3 limit 1) as one;" >/dev/null 2>"$WORK/application.err"
+  run_sql "$2" <<<"select count(*) from (select from $3 limit 1) as one;" >/dev/null 2>"$WORK/application.err"
 }
 
 # What a login would check besides is asked for: whether the role may log in, and connect to this database.
 read_as_session() {
-  query "$2" "do \$\$ begin if not has_database_privilege($(quote_literal "$1"), current_database(), 'connect') then
+  run_sql "$2" <<<"do \$\$ begin if not has_database_privilege($(quote_literal "$1"), current_database(), 'connect') then
     raise 'it may not connect to the database'; end if; end \$\$;
     set session authorization $(quote_name "$1");
     select count(*) from (select from $3 limit 1) as one;" >/dev/null 2>"$WORK/application.err"

@@ -33,12 +33,13 @@ limit_connections() { perform_sql "alter database $(quote_name "$1") connection 
 
 # One that is still there after ten seconds is a superuser's or does not listen; pg_restore waits for its locks.
 end_connections() {
-  local tries those
+  local tries those left
   those="from pg_stat_activity where datname = $(quote_literal "$1") and pid <> pg_backend_pid() and backend_type in ('client backend', 'walsender')"
   perform_sql "select pg_terminate_backend(pid) $those" || return
   if ((PLAN)); then return; fi
   for ((tries = 0; tries < 100; tries++)); do
-    if [[ $(query postgres "select count(*) $those;") == 0 ]]; then return; fi
+    left=$(query postgres "select count(*) $those;") || return
+    if [[ $left == 0 ]]; then return; fi
     sleep 0.1
   done
 }

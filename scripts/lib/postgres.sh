@@ -52,31 +52,35 @@ readonly NAME_PATTERN='("([^"]|"")+"|[a-zA-Z_][a-zA-Z0-9_$]*)'
 
 quote_name() { printf '"%s"' "${1//\"/\"\"}"; }
 
-# Runs the SQL from standard input in a database; unaligned, one row a line, the first error is final.
+# Runs the SQL from standard input in a database; unaligned, one row a line, the first error is final. What psql says
+# besides is told if it fails: a server may warn whoever logs in, e.g. of collations that are not those its database was
+# made with. That is no part of an answer, and pg_dump's manifest has it.
 run_sql() {
-  local database=$1
-  shift
-  "${AS_ACCOUNT[@]}" psql --no-psqlrc --quiet --no-align --tuples-only --set=ON_ERROR_STOP=1 "$@" \
-    --dbname="$(connect_to "$database") client_encoding=UTF8"
+  local database=$1 said status=0
+  {
+    said=$("${AS_ACCOUNT[@]}" psql --no-psqlrc --quiet --no-align --tuples-only --set=ON_ERROR_STOP=1 \
+      --dbname="$(connect_to "$database") client_encoding=UTF8" 2>&1 >&3 3>&-) || status=$?
+  } 3>&1
+  if ((status)); then printf '%s\n' "$said" >&2; fi
+  return "$status"
 }
 
-# Runs one query and prints its answer.
+# DATABASE QUERY: prints the answer. Without one this process ends.
 query() {
-  local database=$1 sql=$2
-  run_sql "$database" <<<"$sql"
+  local answer
+  if ! answer=$(run_sql "$1" <<<"$2" 2>&1); then fail "database '$1' cannot be asked: $answer"; fi
+  if [[ -n $answer ]]; then printf '%s\n' "$answer"; fi
 }
 
 database_exists() { exists_in pg_database datname "$1"; }
 
 role_exists() { exists_in pg_roles rolname "$1"; }
 
-# CATALOGUE COLUMN NAME. No answer is no no: stops. The answer is the last line: a server may warn whoever logs in.
+# CATALOGUE COLUMN NAME. No answer is no no: stops.
 exists_in() {
   local found
-  if ! found=$(query postgres "select count(*) from $1 where $2 = $(quote_literal "$3");" 2>&1); then
-    fail "PostgreSQL cannot be asked whether '$3' is in $1: $found"
-  fi
-  [[ ${found##*$'\n'} == 1 ]]
+  found=$(query postgres "select count(*) from $1 where $2 = $(quote_literal "$3");") || exit # set -e is off in an if
+  [[ $found == 1 ]]
 }
 
 # In bytes.

@@ -41,12 +41,12 @@ check_database() {
   check_dumpability "$1"
 }
 
-# Sets SERVER_VERSION and DATABASE_SIZE, in bytes. Needs check_machine, WORK. A server may warn whoever logs in, e.g. of
-# collations that are not those its database was made with: that is no part of an answer.
+# Sets SERVER_VERSION and DATABASE_SIZE, in bytes. Needs check_machine.
 check_login() {
   local database=$1 answer number
-  if ! answer=$(query "$database" "show server_version; show server_version_num; $SQL_DATABASE_SIZE;" 2>"$WORK/login.err"); then
-    fail "cannot log in to database '$database' as role $BACKUP_ROLE: $(<"$WORK/login.err")"
+  if ! answer=$(run_sql "$database" <<<"select concat_ws(E'\\n', current_setting('server_version'),
+    current_setting('server_version_num'), ($SQL_DATABASE_SIZE));" 2>&1); then
+    fail "cannot log in to database '$database' as role $BACKUP_ROLE: $answer"
   fi
   # shellcheck disable=SC2034 # the version goes into the manifest
   { read -r SERVER_VERSION && read -r number && read -r DATABASE_SIZE; } <<<"$answer"

@@ -17,8 +17,10 @@ choose_tables() {
 }
 
 check_absent() {
-  local table=$1
-  if [[ $MODE == into && -n $(query "$TARGET" "select to_regclass($(quote_literal "$table"));") ]]; then
+  local table=$1 there
+  if [[ $MODE != into ]]; then return 0; fi
+  there=$(query "$TARGET" "select to_regclass($(quote_literal "$table"));")
+  if [[ -n $there ]]; then
     fail "table $table exists in '$TARGET': --table brings back one that is not there. To compare the two, rename yours:" \
       "alter table $table rename to …"
   fi

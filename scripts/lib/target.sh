@@ -63,7 +63,7 @@ check_writable() {
 check_empty() {
   local found
   check_writable
-  found=$(print_content | run_sql "$TARGET")
+  found=$(query "$TARGET" "$(print_content)")
   if [[ -n $found ]]; then
     fail "database '$TARGET' exists and is not empty, it holds e.g. ${found//$'\n'/, }: --new needs an empty one or a free" \
       "name, --into restores into an existing one"
