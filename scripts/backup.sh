@@ -205,16 +205,36 @@ prepare_night() {
   decide_on_targets
 }
 
-# Each database, and the globals, in a process of its own: the failure of one is not the end of the others. The globals come
-# last, so that they have every role that a dump may refer to.
+# Each database, and the globals, in a process of its own: the failure of one is not the end of the others, and no dump
+# waits for the copies of another, unless they take room on the disk. The globals come last, so that they have every role
+# that a dump may refer to.
 back_up_each() {
-  local database
+  local database part parts=() titles=()
   FAILED=()
+  expect_progress
   for database in "${DATABASES[@]}"; do
-    run_part "'$database'" back_up "$database"
+    take_turn "'$database'" back_up "$database"
   done
-  run_part globals back_up_globals
+  take_turn globals back_up_globals
+  for part in "${!parts[@]}"; do await_part "${parts[part]}" "${titles[part]}"; done
   run_part notification check_channels
+}
+
+# TITLE COMMAND...: begins a part, and waits until it passes the turn on, or is gone. Adds to parts and titles.
+take_turn() {
+  local work
+  # shellcheck disable=SC2034 # set and read by growing.sh; not those of the copies
+  local GATE GATE_HOLD
+  work=$(mktemp -d "$NIGHT/turn.XXXXXX")
+  open_gate "$work"
+  titles+=("$1")
+  shift
+  "$@" &
+  parts+=("$!")
+  RUNNING+=("$!")
+  close_gate
+  while wait_at_gate; do :; done
+  exec {GATE}<&-
 }
 
 run_part() {
@@ -222,15 +242,27 @@ run_part() {
   shift
   "$@" &
   RUNNING+=("$!")
-  if ! await "$!"; then FAILED+=("$title"); fi
+  await_part "$!" "$title"
 }
+
+# PROCESS TITLE
+await_part() { if ! await "$1"; then FAILED+=("$2"); fi; }
 
 # In the process of one part: whatever happens, nothing half is left.
 begin_part() {
+  RUNNING=() # those of the whole night are not its own
   trap end_part EXIT
   end_when_told
+  TURN=$GATE_HOLD
   LOG_SUBJECT=$1
   WORK=$(mktemp -d "$BACKUP_STATE/run.XXXXXX")
+}
+
+# The dump of this part exists, or this process has no part in it: nobody has to wait for it any more.
+pass_turn() {
+  if [[ -z $TURN ]]; then return; fi
+  exec {TURN}>&-
+  TURN=''
 }
 
 back_up() {
@@ -255,6 +287,7 @@ back_up() {
   write_manifest "$database" "${PARTIALS[0]}" "$name" "$WORK" "$started" "$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)"
   commit_dump "$dump"
   report_dump "$dump.json"
+  if ! copies_take_room "$dump"; then pass_turn; fi
   finish_copies "$database"
 }
 

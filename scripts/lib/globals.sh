@@ -24,6 +24,7 @@ back_up_globals() {
   write_globals_manifest "${PARTIALS[0]}" "$name" "$work" "$started" "$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)"
   commit_dump "$file"
   say "written and verified: $file, $(read_manifest "$file.json" .roles) roles, SHA-256 $DUMP_SHA256"
+  pass_turn
   begin_copies "$GLOBALS" "$name" "$file"
   finish_copies "$GLOBALS"
 }

@@ -5,6 +5,7 @@
 #   <target>_send DATABASE FILE SOURCE OBJECT
 #                                        brings the dump FILE there, from SOURCE, which may still grow; describes it,
 #                                        as JSON in COPY_WORK/facts
+#   <target>_takes_room DUMP             whether a copy of it takes as much room here while it is made
 #   <target>_send_manifest FILE OBJECT   its manifest, COPY_WORK/manifest, which makes the copy exist
 #   <target>_abandon                     after a failure: leaves nothing half, or what the next night goes on with
 #   <target>_clear FILE                  removes what an attempt left whose dump is gone here
@@ -13,7 +14,7 @@
 #   <target>_expires FILE                whether the job itself removes old copies, this one too some day
 #   <target>_remove_expired DATABASE     does so, or notes which the target has removed by itself, after a night in which
 #                                        everything succeeded
-# Each copy is a process of its own: no target waits for another, and none for the dump.
+# Each copy is a process of its own: no target waits for another, and no dump for any copy. A target takes one copy at a time.
 
 # Targets of the settings. Needs the settings.
 choose_targets() {
@@ -70,6 +71,15 @@ begin_copies() {
   done
 }
 
+# Whether copies of a dump take as much room here as it does, as long as they are made.
+copies_take_room() {
+  local target
+  for target in "${TARGETS[@]}"; do
+    if ! is_dead "$target" && "${target}_takes_room" "$1"; then return 0; fi
+  done
+  return 1
+}
+
 # The dump exists: lets the copies end, and stops unless everything of this database is at every target.
 finish_copies() {
   local database=$1 target failed=0
@@ -120,7 +130,10 @@ object_of() {
 keep_target() {
   local target=$1 database=$2 file=$3 source=$4 files failed=0
   leave_gate
+  pass_turn
   begin_copier
+  queue_for "$target"
+  if is_dead "$target"; then exit "$REPORTED"; fi
   run_apart copy_dump "$target" "$database" "$file" "$source"
   if ((APART_STATUS)); then failed=1; fi
   files=$(list_copied "$database")
@@ -133,6 +146,15 @@ keep_target() {
   begin_copy_work "$WORK/$target.tags"
   supersede_older "$target" "$database"
   forget_gone "$target"
+}
+
+# TARGET: until it is done with the databases before; held until this process and its children are gone.
+queue_for() {
+  local queue
+  exec {queue}>"$NIGHT/queue.$1"
+  flock "$queue" &
+  RUNNING+=("$!")
+  await "$!"
 }
 
 begin_copier() {

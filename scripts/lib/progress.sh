@@ -3,10 +3,12 @@
 
 PROGRESS_PID=''
 
+# From now on every line, another database's too, wipes that of progress first.
+expect_progress() { if [[ -t 2 ]]; then CLEAR_LINE=$'\r\e[K'; fi; }
+
 # FILE, and EXPECTED_SIZE
 begin_progress() {
   if [[ ! -t 2 ]]; then return; fi
-  CLEAR_LINE=$'\r\e[K'
   show_progress "$1" "$(format_size "$EXPECTED_SIZE")" &
   PROGRESS_PID=$!
 }
@@ -17,7 +19,6 @@ end_progress() {
   wait "$PROGRESS_PID" 2>/dev/null || true
   PROGRESS_PID=''
   printf '%s' "$CLEAR_LINE" >&2
-  CLEAR_LINE=''
 }
 
 show_progress() {

@@ -39,6 +39,12 @@ describe("copies to a NAS", function () {
     site = new Site(cluster, databases, { ...nas.settings, ...settings });
   }
 
+  /** Public key of a new age identity. */
+  function makeRecipient(): string {
+    const identity = execFileSync("age-keygen", { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
+    return /public key: (\S+)/.exec(identity)?.[1] ?? "";
+  }
+
   async function goodNight(): Promise<string> {
     const night = await site.run("backup.sh");
     assert.equal(night.code, 0, night.stderr);
@@ -279,10 +285,7 @@ describe("copies to a NAS", function () {
   });
 
   it("that are encrypted here need room here: said beforehand, the dump is made, the next night makes it good", async () => {
-    const [, recipient = ""] =
-      /public key: (\S+)/.exec(execFileSync("age-keygen", { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] })) ??
-      [];
-    makeSite(["large"], { AGE_RECIPIENTS: [recipient] });
+    makeSite(["large"], { AGE_RECIPIENTS: [makeRecipient()] });
     execFileSync("mount", ["-t", "tmpfs", "-o", "size=4m,mode=750", "tmpfs", site.state]);
     try {
       execFileSync("chown", [`${cluster.role}:${cluster.role}`, site.state]);
@@ -303,6 +306,23 @@ describe("copies to a NAS", function () {
     }
     await goodNight();
     assert.ok(nas.copies.includes(`${site.dumpFiles[0]}.age`), nas.copies.join(" "));
+  });
+
+  it("that are encrypted here, and take room here, are not made beside the next dump", async () => {
+    makeSite(["shop", "medium"], { AGE_RECIPIENTS: [makeRecipient()] });
+    // Whoever did not wait would be through by then.
+    const dumped = `compgen -G '${site.dumps}/medium_*.dump.json' >/dev/null`;
+    const first = path.join(site.state, "first");
+    site.shadow(
+      "rsync",
+      `if [[ "$*" == *shop_* ]] && mkdir ${first} 2>/dev/null; then
+  for _ in {1..30}; do if ${dumped}; then break; fi; sleep 0.1; done
+fi
+exec /usr/bin/rsync "$@"`,
+    );
+    const said = await goodNight();
+    const order = [...said.matchAll(/^(shop|medium): (dumped|off-host)/gm)].map(([line]) => line);
+    assert.deepEqual(order, ["shop: dumped", "shop: off-host", "medium: dumped", "medium: off-host"]);
   });
 
   it("of which old ones go by NAS_RETENTION_DAYS: never the newest, labelled ones, nor on a failed night", async () => {

@@ -185,6 +185,42 @@ describe("copies to S3 while the dump is written", function () {
     assert.match(outcome.stderr, /error: missing off-host: http\S+large_\w+\.dump: the next night makes it good/);
   });
 
+  it("a slow target holds up no dump, and takes the copies of one database after the other's", async () => {
+    await makeSite(["large", "shop"]);
+    const go = path.join(site.root, "go");
+    site.shadow(
+      "curl",
+      `if [[ "$*" == *partNumber=1* ]]; then until [[ -e ${go} ]]; do sleep 0.1; done; fi; exec /usr/bin/curl "$@"`,
+    );
+    const night = site.start("backup.sh");
+    const whole = /^(large|shop)_\w+\.dump\.json$|^globals_\w+\.sql\.json$/;
+    const manifests = (): string[] => fs.readdirSync(site.dumps).filter((file) => whole.test(file));
+    await until("all dumps exist", () => manifests().length === 3);
+    const sent = (): string[] =>
+      s3.accepted.map(({ method, url }) => `${method} ${/ct2320\/([a-z]+)_/.exec(url)?.[1]}`);
+    assert.deepEqual(sent(), ["POST large"]);
+    fs.writeFileSync(go, "");
+    const outcome = await night.outcome;
+    assert.equal(outcome.code, 0, outcome.stderr);
+    const turns = sent()
+      .map((request) => request.split(" ")[1])
+      .filter((what, position, all) => what !== all[position - 1]);
+    assert.equal(turns[0], "large");
+    assert.deepEqual(turns.sort(), ["globals", "large", "shop"]);
+    assert.deepEqual(stored(), site.files);
+  });
+
+  it("only one database's process dies: the night goes on with the next, and fails", async () => {
+    await makeSite(["large", "shop"]);
+    const { pid, night } = await haltAfterFirstPart();
+    process.kill(Number(execFileSync("ps", ["-o", "ppid=", "-p", String(pid)], { encoding: "utf8" })), "SIGKILL");
+    process.kill(pid, "SIGCONT");
+    const outcome = await night.outcome;
+    assert.equal(outcome.code, 1, outcome.stderr);
+    assert.match(outcome.stderr, /^error: the night failed for: 'large'\. /m);
+    assert.match(stored().join(" "), /^(shop_\w+\.dump) \1\.json$/);
+  });
+
   it("a night that is told to stop while it asks whether the target is there leaves nothing running", async () => {
     await makeSite(["shop"], { S3_STALL_SECONDS: "9999" });
     s3.fault = { kind: "stall", match: "" };

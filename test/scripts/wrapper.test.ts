@@ -35,7 +35,7 @@ describe("Debian's wrapper around PostgreSQL's programs", function () {
       BACKUP_NAME=shop
       isolate_client
       for name in psql pg_dump pg_restore; do type -P "$name"; done
-      query postgres "select current_setting('unix_socket_directories')" 2>&1 || true`;
+      run_sql postgres <<<"select current_setting('unix_socket_directories')" 2>&1 || true`;
     const PATH = `${own}:${process.env["PATH"] ?? ""}`;
     return execFileSync("bash", ["--norc", "-c", program], { env: { PATH, ...env }, encoding: "utf8" })
       .trim()

@@ -12,6 +12,8 @@ S3_UPLOAD=''
 
 s3_days() { printf '%s' "$S3_RETENTION_DAYS"; }
 
+s3_takes_room() { false; } # a part
+
 s3_expires() { false; } # the bucket's lifecycle rule does
 
 # It counts whole days from when the copy was made, and takes up to a day more.
