@@ -123,12 +123,11 @@ restore_new() {
 working_name() { printf '%s.restoring' "${BACKUP_NAME:0:50}"; }
 
 create_database() {
-  local database=$1 owner
-  owner=$(find_owner)
+  local database=$1
   read_definition "$database" "$TARGET" "${NO_TABLESPACES[@]}"
   tell "restoring $DUMP into the new database '$TARGET'"
   CREATED_DATABASE=$database
-  if ! perform_sql "$(<"$WORK/definition.create")${owner:+ OWNER = $(quote_name "$owner")}" ||
+  if ! perform_sql "$(<"$WORK/definition.create")${NEW_OWNER:+ OWNER = $(quote_name "$NEW_OWNER")}" ||
     { [[ -s $WORK/definition.settings ]] && ! perform_statements "$WORK/definition.settings"; }; then
     fail "database '$TARGET' cannot be created: nothing was restored"
   fi
@@ -165,10 +164,8 @@ restore_whole() {
 
 # --jobs and one transaction exclude each other; a database that this run created needs neither to be removed again.
 list_restore_options() {
-  local owner
   if [[ $MODE == new ]]; then
-    owner=$(find_owner)
-    printf '%s\n' --no-owner ${owner:+"--role=$owner"}
+    printf '%s\n' --no-owner ${NEW_OWNER:+"--role=$NEW_OWNER"}
     if ((LEAVES_GRANTS)); then printf '%s\n' --no-privileges; fi
   fi
   if ((${#NO_TABLESPACES[@]})); then printf '%s\n' "${NO_TABLESPACES[@]}"; fi

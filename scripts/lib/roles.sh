@@ -1,22 +1,22 @@
 # shellcheck shell=bash
 # The roles that a dump refers to: pg_dump holds none of them, pg_restore fails without them.
 
-# Sets LEAVES_GRANTS: whether grants, and settings of roles, have to be left out.
+# Sets LEAVES_GRANTS: whether grants, and settings of roles, have to be left out. But for --into, sets NEW_OWNER, of
+# the database that is filled.
 check_roles() {
-  local missing
+  local missing granted
   LEAVES_GRANTS=0
   read_statements
   list_roles >"$WORK/roles"
-  if ((WITH_GLOBALS)); then
-    check_globals
-    return
-  fi
+  if ((WITH_GLOBALS)); then check_globals; fi
+  if [[ $MODE != into ]]; then choose_owner; fi
+  if ((WITH_GLOBALS)); then return; fi
   if [[ $MODE == new ]]; then
-    check_new_owner
     missing=$(find_missing other)
-    if [[ -z $missing && -n $(find_missing grant) ]]; then
+    granted=$(find_missing grant)
+    if [[ -z $missing && -n $granted ]]; then
       warn "grants, and settings of roles, are left out, because roles that have some in the dump are not on this server:" \
-        "$(find_missing grant)"
+        "$granted"
       # shellcheck disable=SC2034 # read by restore.sh
       LEAVES_GRANTS=1
     fi
@@ -28,19 +28,16 @@ check_roles() {
   fi
 }
 
-check_new_owner() {
-  if [[ -z $(find_owner) ]]; then
-    warn "the role that owned '$SOURCE' is not on this server: everything will belong to postgres"
-  fi
-}
-
 # The owner of the database that was dumped, if such a role is here or will be.
-find_owner() {
-  local owner
-  owner=$(read_owner)
-  if role_exists "$owner" || grep -qxF "CREATE ROLE $(quote_names <<<"$owner");" "$WORK/roles.sql" 2>/dev/null; then
-    printf '%s' "$owner"
-  fi
+choose_owner() {
+  local quoted
+  NEW_OWNER=$(read_owner)
+  if role_exists "$NEW_OWNER"; then return; fi
+  quoted=$(quote_names <<<"$NEW_OWNER")
+  if grep -qxF "CREATE ROLE $quoted;" "$WORK/roles.sql" 2>/dev/null; then return; fi
+  NEW_OWNER=''
+  if [[ $MODE == as ]]; then return; fi # refused
+  warn "the role that owned '$SOURCE' is not on this server: everything will belong to postgres"
 }
 
 read_owner() {

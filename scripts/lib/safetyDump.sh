@@ -29,7 +29,9 @@ write_safety_dump() {
   # shellcheck disable=SC2034 # go into the manifest
   LABEL=$SAFETY_LABEL DUMPABILITY='[]' COUNT_TABLES=()
   # shellcheck disable=SC2034 # goes into the manifest
-  SERVER_VERSION=$(query "$database" 'show server_version;') CLIENT_VERSION=$(pg_dump --version)
+  SERVER_VERSION=$(query "$database" 'show server_version;')
+  # shellcheck disable=SC2034 # goes into the manifest
+  CLIENT_VERSION=$(pg_dump --version)
   make_work "$work"
   prepare_facts "$database" "$work"
   PARTIALS=("$(partial_of "$dump")" "$(partial_of "$dump.json")")

@@ -3,7 +3,7 @@
 
 # DATABASE SIZE, what it has in bytes. Refuses to begin what cannot end well. Sets EXPECTED_SIZE, of the dump, in bytes.
 check_space() {
-  local database=$1 needed free inodes total
+  local database=$1 needed free inodes total files
   EXPECTED_SIZE=$(estimate_size "$database" "$2")
   needed=$((EXPECTED_SIZE + EXPECTED_SIZE / 10))
   { read -r && read -r free inodes total; } < <(df --output=avail,iavail,itotal --block-size=1 -- "$BACKUP_DIRECTORY")
@@ -12,8 +12,9 @@ check_space() {
       "$(format_size "$free") ($free bytes) are free: free some, or lower RETENTION_DAYS ($RETENTION_DAYS)"
   fi
   # Some file systems do not count inodes and say 0 or -.
-  if [[ $total =~ ^[1-9] ]] && ((inodes < $(estimate_files "$database"))); then
-    fail "not enough inodes in $BACKUP_DIRECTORY: a dump takes up to $(estimate_files "$database"), $inodes are free: remove files"
+  files=$(estimate_files "$database")
+  if [[ $total =~ ^[1-9] ]] && ((inodes < files)); then
+    fail "not enough inodes in $BACKUP_DIRECTORY: a dump takes up to $files, $inodes are free: remove files"
   fi
 }
 

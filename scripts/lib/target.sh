@@ -54,7 +54,9 @@ check_existing() {
 }
 
 check_writable() {
-  if [[ $(query "$TARGET" 'show default_transaction_read_only;') == on ]]; then
+  local closed
+  closed=$(query "$TARGET" 'show default_transaction_read_only;')
+  if [[ $closed == on ]]; then
     fail "database '$TARGET' takes no changes, by a setting of its own: alter database $(quote_name "$TARGET") reset" \
       "default_transaction_read_only, and set it again afterwards"
   fi
