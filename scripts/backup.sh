@@ -222,19 +222,30 @@ back_up_each() {
 
 # TITLE COMMAND...: begins a part, and waits until it passes the turn on, or is gone. Adds to parts and titles.
 take_turn() {
-  local work
-  # shellcheck disable=SC2034 # set and read by growing.sh; not those of the copies
-  local GATE GATE_HOLD
-  work=$(mktemp -d "$NIGHT/turn.XXXXXX")
-  open_gate "$work"
+  local turn
+  exec {TURN}> >(watch_turn)
+  turn=$!
   titles+=("$1")
   shift
   "$@" &
+  RUNNING+=("$!" "$turn")
   parts+=("$!")
-  RUNNING+=("$!")
-  close_gate
-  while wait_at_gate; do :; done
-  exec {GATE}<&-
+  printf '%s\n' "$!" >&"$TURN"
+  pass_turn
+  await "$turn"
+}
+
+# Reads the number of a part, and ends when nobody holds the turn any more, or the part is gone: a program of its may hold
+# it for longer. A process of its own, because bash leaves what it does at a signal when the time of a read is up (5.2).
+watch_turn() {
+  local part status=128
+  trap - ERR
+  read -r part
+  while ((status >= 128)) && kill -0 "$part" 2>/dev/null; do
+    status=0
+    read -r -t 0.5 _ || status=$?
+  done
+  return 0
 }
 
 run_part() {
@@ -253,12 +264,14 @@ begin_part() {
   RUNNING=() # those of the whole night are not its own
   trap end_part EXIT
   end_when_told
-  TURN=$GATE_HOLD
   LOG_SUBJECT=$1
   WORK=$(mktemp -d "$BACKUP_STATE/run.XXXXXX")
 }
 
-# The dump of this part exists, or this process has no part in it: nobody has to wait for it any more.
+# Held by a part until its dump exists.
+TURN=''
+
+# Nobody has to wait for this process any more.
 pass_turn() {
   if [[ -z $TURN ]]; then return; fi
   exec {TURN}>&-
@@ -287,7 +300,7 @@ back_up() {
   write_manifest "$database" "${PARTIALS[0]}" "$name" "$WORK" "$started" "$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)"
   commit_dump "$dump"
   report_dump "$dump.json"
-  if ! copies_take_room "$dump"; then pass_turn; fi
+  if ! copies_take_room; then pass_turn; fi
   finish_copies "$database"
 }
 
@@ -335,6 +348,7 @@ NIGHT=''
 end_night() {
   local status=$1
   be_deaf
+  stop_running
   rm -rf -- "$NIGHT"
   exit "$(visible_status "$status")"
 }

@@ -5,7 +5,7 @@
 #   <target>_send DATABASE FILE SOURCE OBJECT
 #                                        brings the dump FILE there, from SOURCE, which may still grow; describes it,
 #                                        as JSON in COPY_WORK/facts
-#   <target>_takes_room DUMP             whether a copy of it takes as much room here while it is made
+#   <target>_takes_room                  whether a copy may take as much room here as its dump, while it is made
 #   <target>_send_manifest FILE OBJECT   its manifest, COPY_WORK/manifest, which makes the copy exist
 #   <target>_abandon                     after a failure: leaves nothing half, or what the next night goes on with
 #   <target>_clear FILE                  removes what an attempt left whose dump is gone here
@@ -71,11 +71,11 @@ begin_copies() {
   done
 }
 
-# Whether copies of a dump take as much room here as it does, as long as they are made.
+# Whether copies, of earlier dumps too, take room here as long as they are made.
 copies_take_room() {
   local target
   for target in "${TARGETS[@]}"; do
-    if ! is_dead "$target" && "${target}_takes_room" "$1"; then return 0; fi
+    if ! is_dead "$target" && "${target}_takes_room"; then return 0; fi
   done
   return 1
 }

@@ -134,6 +134,19 @@ describe("copies to S3 while the dump is written", function () {
     });
   }
 
+  it("a night that is stopped ends with that, however long the server takes to abort the upload", async () => {
+    await makeSite(["large", "shop"], { S3_STALL_SECONDS: "2" });
+    const { pid, night } = await haltAfterFirstPart();
+    s3.fault = { kind: "stall", match: "DELETE" };
+    process.kill(Number(fs.readFileSync(path.join(site.state, "lock"), "utf8")), "SIGTERM");
+    process.kill(pid, "SIGCONT");
+    const outcome = await night.outcome;
+    assert.equal(outcome.code, 143, outcome.stderr);
+    assert.equal(outcome.stderr, "error: stopped by a signal; partials removed, earlier dumps untouched\n");
+    assert.deepEqual(fs.readdirSync(site.dumps), []);
+    assert.deepEqual(site.processes(), []);
+  });
+
   it("everything killed at once (power cut): no object; the next night removes the parts that were left", async () => {
     await makeSite(["large"]);
     const { night } = await haltAfterFirstPart();

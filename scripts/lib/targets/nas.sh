@@ -7,7 +7,7 @@ readonly NAS_STEP=$((8 * 1024 * 1024))
 
 nas_days() { printf '%s' "$NAS_RETENTION_DAYS"; }
 
-nas_takes_room() { is_transformed "$1"; }
+nas_takes_room() { is_encrypting || compgen -G "$BACKUP_DIRECTORY/*.dump/" >/dev/null; }
 
 nas_expires() { ((NAS_RETENTION_DAYS > 0)) && [[ $1 != manual_* ]]; }
 
@@ -24,7 +24,7 @@ name_nas() { printf 'off-host target NAS, %s' "$(nas_place '')"; }
 nas_send() {
   local database=$1 file=$2 source=$3 link=$COPY_WORK/$4 sha256
   note_sending nas "$database" "$file"
-  if nas_takes_room "$source"; then
+  if is_transformed "$source"; then
     check_room_to_prepare "$file" "$source"
     prepare_for_nas "$file" "$source" "$link"
   else
