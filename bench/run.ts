@@ -33,8 +33,8 @@ const databases = [
   { name: "bench_tables", title: "10 MB, and 2,000 small tables", scale: 0.01, tables: 2000 },
 ] as const;
 
-/** How often in a round two things are measured that are near each other. */
-const PAIRS = 3;
+/** How often in a round two things are measured that are near each other: longer runs even out a machine's moods. */
+const pairs = (compression: string): number => (compression === "gzip" ? 1 : 3);
 
 type MutableSeries = { -readonly [Key in keyof Series]: Series[Key] } & { rounds: Cost[]; ratios?: number[] };
 
@@ -145,7 +145,9 @@ systemctl restart postgresql`);
     const all = [limit, ...others];
     for (const each of all) seriesOf(each);
     for (let round = 0; round < this.options.rounds; round++) {
-      const wanted = turn(others, round).flatMap((each) => Array<Contender>(each.beside ? PAIRS : 1).fill(each));
+      const wanted = turn(others, round).flatMap((each) =>
+        Array<Contender>(each.beside ? pairs(compression) : 1).fill(each),
+      );
       for (const each of wanted) {
         const other = all.find(({ name }) => name === each.beside);
         const before = other && (await this.once(other));
