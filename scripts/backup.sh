@@ -232,7 +232,7 @@ take_turn() {
   parts+=("$!")
   printf '%s\n' "$!" >&"$TURN"
   pass_turn
-  await "$turn"
+  await "$turn" || true # told to stop: so is this process, in a moment
 }
 
 # Reads the number of a part, and ends when nobody holds the turn any more, or the part is gone: a program of its may hold
