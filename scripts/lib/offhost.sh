@@ -64,7 +64,6 @@ begin_copies() {
   declare -gA COPIERS=()
   open_gate "$WORK"
   for target in "${TARGETS[@]}"; do
-    if is_dead "$target"; then continue; fi
     keep_target "$target" "$database" "$file" "$source" &
     COPIERS[$target]=$!
     RUNNING+=("$!")
@@ -85,7 +84,7 @@ finish_copies() {
   local database=$1 target failed=0
   close_gate
   for target in "${TARGETS[@]}"; do
-    if [[ -z ${COPIERS[$target]:-} ]] || ! await "${COPIERS[$target]}"; then
+    if ! await "${COPIERS[$target]}"; then
       failed=1
       note_missing "$target" "$database"
     fi

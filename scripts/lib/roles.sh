@@ -4,13 +4,17 @@
 # Sets LEAVES_GRANTS: whether grants, and settings of roles, have to be left out. But for --into, sets NEW_OWNER, of
 # the database that is filled.
 check_roles() {
-  local missing granted
   LEAVES_GRANTS=0
   read_statements
   list_roles >"$WORK/roles"
   if ((WITH_GLOBALS)); then check_globals; fi
   if [[ $MODE != into ]]; then choose_owner; fi
-  if ((WITH_GLOBALS)); then return; fi
+  if ((!WITH_GLOBALS)); then refuse_missing; fi
+}
+
+# Roles that nothing will create.
+refuse_missing() {
+  local missing granted
   if [[ $MODE == new ]]; then
     missing=$(find_missing other)
     granted=$(find_missing grant)

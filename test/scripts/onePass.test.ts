@@ -57,6 +57,13 @@ describe("copies to S3 while the dump is written", function () {
 
   const partsSent = (): number => [...s3.uploads.values()].reduce((sum, upload) => sum + upload.parts.size, 0);
 
+  /** The night's own process. */
+  const holder = (): number => Number(fs.readFileSync(path.join(site.state, "lock"), "utf8"));
+
+  /** The process of a database, of its pg_dump. */
+  const parentOf = (pid: number): number =>
+    Number(execFileSync("ps", ["-o", "ppid=", "-p", String(pid)], { encoding: "utf8" }));
+
   /** Starts a night on the large database and halts its pg_dump once a part has arrived. */
   async function haltAfterFirstPart(): Promise<{ readonly pid: number; readonly night: ReturnType<Site["start"]> }> {
     const night = site.start("backup.sh");
@@ -119,8 +126,7 @@ describe("copies to S3 while the dump is written", function () {
     it(`${what}: the upload is aborted, nothing becomes an object`, async () => {
       await makeSite(["large"]);
       const { pid, night } = await haltAfterFirstPart();
-      const holder = Number(fs.readFileSync(path.join(site.state, "lock"), "utf8"));
-      process.kill(signal === "SIGKILL" ? pid : holder, signal);
+      process.kill(signal === "SIGKILL" ? pid : holder(), signal);
       if (signal === "SIGTERM") process.kill(pid, "SIGCONT");
       const outcome = await night.outcome;
       assert.equal(outcome.code, code, outcome.stderr);
@@ -138,7 +144,7 @@ describe("copies to S3 while the dump is written", function () {
     await makeSite(["large", "shop"], { S3_STALL_SECONDS: "2" });
     const { pid, night } = await haltAfterFirstPart();
     s3.fault = { kind: "stall", match: "DELETE" };
-    process.kill(Number(fs.readFileSync(path.join(site.state, "lock"), "utf8")), "SIGTERM");
+    process.kill(holder(), "SIGTERM");
     process.kill(pid, "SIGCONT");
     const outcome = await night.outcome;
     assert.equal(outcome.code, 143, outcome.stderr);
@@ -167,8 +173,8 @@ describe("copies to S3 while the dump is written", function () {
   it("only the night's own process dies: its copier gives up by itself and completes nothing", async () => {
     await makeSite(["large"]);
     const { pid, night } = await haltAfterFirstPart();
-    const main = Number(fs.readFileSync(path.join(site.state, "lock"), "utf8"));
-    const part = Number(execFileSync("ps", ["-o", "ppid=", "-p", String(pid)], { encoding: "utf8" }));
+    const main = holder();
+    const part = parentOf(pid);
     assert.ok(site.processes().includes(main) && site.processes().includes(part));
     process.kill(main, "SIGKILL");
     process.kill(part, "SIGKILL");
@@ -226,7 +232,7 @@ describe("copies to S3 while the dump is written", function () {
   it("only one database's process dies: the night goes on with the next, and fails", async () => {
     await makeSite(["large", "shop"]);
     const { pid, night } = await haltAfterFirstPart();
-    process.kill(Number(execFileSync("ps", ["-o", "ppid=", "-p", String(pid)], { encoding: "utf8" })), "SIGKILL");
+    process.kill(parentOf(pid), "SIGKILL");
     process.kill(pid, "SIGCONT");
     const outcome = await night.outcome;
     assert.equal(outcome.code, 1, outcome.stderr);
@@ -241,7 +247,7 @@ describe("copies to S3 while the dump is written", function () {
     const night = site.start("backup.sh");
     await met;
     assert.equal(site.processes("curl").length, 1);
-    process.kill(Number(fs.readFileSync(path.join(site.state, "lock"), "utf8")), "SIGTERM");
+    process.kill(holder(), "SIGTERM");
     const outcome = await night.outcome;
     assert.equal(outcome.code, 143, outcome.stderr);
     assert.deepEqual(site.processes(), []);
