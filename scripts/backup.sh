@@ -295,7 +295,8 @@ back_up() {
   begin_progress "${PARTIALS[0]}"
   write_dump "$database" "${PARTIALS[0]}" "$WORK"
   end_progress
-  finish_facts "$WORK"
+  finish_facts "$WORK" # with the session, nobody but this process holds the gate
+  close_gate ENDED
   verify_dump "${PARTIALS[0]}"
   write_manifest "$database" "${PARTIALS[0]}" "$name" "$WORK" "$started" "$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)"
   commit_dump "$dump"

@@ -27,10 +27,9 @@ write_dump() {
 write_directory() {
   local partial=$1 work=$2 dump_pid hash_pid status=0
   # shellcheck disable=SC2034 # set and read by growing.sh; not those of the copies
-  local GATE GATE_HOLD
+  local ENDED ENDED_HOLD
   shift 2
-  mkdir -- "$work/reading"
-  open_gate "$work/reading"
+  open_gate ENDED "$work/files_ended"
   hash_files "$partial" "$work" 2>"$work/hash.err" &
   hash_pid=$!
   "${AS_ACCOUNT[@]}" pg_dump --format=directory --jobs="$DUMP_JOBS" --file="$partial" "$@" 2>"$work/dump.err" &
@@ -38,7 +37,7 @@ write_directory() {
   RUNNING+=("$dump_pid" "$hash_pid")
   await "$dump_pid" || status=$?
   if ((status)); then fail_dump pg_dump "$status" "$work"; fi
-  close_gate
+  close_gate ENDED
   await "$hash_pid" || fail "$partial cannot be read back from the disk: $(describe_status "$?"), $(head -n 1 -- "$work/hash.err")"
   sort_hashes <"$work/written" >"$work/files"
   # 64 digits and two blanks before the name.
@@ -53,7 +52,7 @@ write_directory() {
 hash_files() {
   local work=$2 names names_pid file files
   trap - ERR
-  leave_gate
+  leave_gate ENDED
   cd -- "$1" || exit 1
   exec {names}< <(print_whole_files)
   names_pid=$!
@@ -77,13 +76,12 @@ fail_dump() { fail "$1 ended with $(describe_status "$2"): $(<"$3/dump.err") $(<
 write_hashed() {
   local partial=$1 work=$2 dump_pid copy_pid hash_pid read_pid stored_pid dump_status=0 copy_status=0 hash_status=0
   # shellcheck disable=SC2034 # set and read by growing.sh; not those of the copies
-  local GATE GATE_HOLD
+  local ENDED ENDED_HOLD
   shift 2
   mkfifo -- "$work/stream" "$work/hashed" "$work/stored"
   hash_input <"$work/stored" >"$work/stored.sha256" & # before the gate, which it would hold open while it waits for it
   stored_pid=$!
-  mkdir -- "$work/reading"
-  open_gate "$work/reading"
+  open_gate ENDED "$work/stream_ended"
   print_stored "$partial" >"$work/stored" 2>"$work/stored.err" &
   read_pid=$!
   hash_input <"$work/hashed" >"$work/sha256" &
@@ -102,7 +100,7 @@ write_hashed() {
   if ((dump_status)); then fail_dump "$1" "$dump_status" "$work"; fi
   if ((hash_status)); then fail "openssl ended with $(describe_status "$hash_status")"; fi
   read -r DUMP_SHA256 _ <"$work/sha256"
-  close_gate
+  close_gate ENDED
   await "$read_pid" || fail "$partial cannot be read back from the disk: $(describe_status "$?"), $(head -n 1 -- "$work/stored.err")"
   await "$stored_pid" || fail "openssl ended with $(describe_status "$?")"
   read -r DISK_SHA256 _ <"$work/stored.sha256"
@@ -117,8 +115,8 @@ print_stored() {
   local file=$1 place=0 size
   trap - ERR
   end_when_told # after the program that runs then: none outlives it
-  leave_gate
-  while wait_at_gate; do
+  leave_gate ENDED
+  while wait_at_gate ENDED; do
     size=$(stat -c %s -- "$file" 2>/dev/null || echo 0) # whoever writes it may not have made it yet
     if ((size >= place + READ_STEP)); then
       print_from_disk "$file" "$place" "$size"

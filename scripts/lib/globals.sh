@@ -26,6 +26,7 @@ back_up_globals() {
   say "written and verified: $file, $(read_manifest "$file.json" .roles) roles, SHA-256 $DUMP_SHA256"
   pass_turn
   begin_copies "$GLOBALS" "$name" "$file"
+  close_gate ENDED
   finish_copies "$GLOBALS"
 }
 

@@ -1,24 +1,31 @@
 # shellcheck shell=bash
 # Reading a dump while pg_dump writes it. Readers follow the file and are never in pg_dump's pipe, so nothing that they
-# do can hold it up. The gate tells them when the file has ended: a named pipe whose only writer is the process that
-# writes the dump. It closes when that process closes it, or dies.
+# do can hold it up. A gate tells them of a moment: a named pipe whose only writer is the process that writes the dump. It
+# closes when that process closes it, or dies. GATE is one of
+#   ENDED      the file has ended
+#   COMMITTED  a dump has been made of it
 
-# Sets GATE, for readers, and GATE_HOLD. WORK
+# GATE FIFO: sets GATE, for readers, and GATE_HOLD.
 open_gate() {
-  mkfifo -- "$1/gate"
-  exec {GATE_HOLD}<>"$1/gate" # opened both ways: it waits for no one
-  exec {GATE}<"$1/gate"
+  local -n gate=$1 hold=$1_HOLD
+  mkfifo -- "$2"
+  exec {hold}<>"$2" # opened both ways: it waits for no one
+  # shellcheck disable=SC2034 # the caller's, by its name
+  exec {gate}<"$2"
 }
 
-close_gate() { exec {GATE_HOLD}>&-; }
+close_gate() {
+  local -n hold=$1_HOLD
+  exec {hold}>&-
+}
 
 # A reader must not hold open what it waits for.
-leave_gate() { exec {GATE_HOLD}>&-; }
+leave_gate() { close_gate "$1"; }
 
 # Waits a moment; fails once the gate is closed.
 wait_at_gate() {
   local status=0
-  read -r -t 0.5 -u "$GATE" _ || status=$?
+  read -r -t 0.5 -u "${!1}" _ || status=$?
   ((status > 128))
 }
 
@@ -32,7 +39,7 @@ print_growing() {
   local file=$1 open=1 INPUT
   open_growing "$file"
   while ((open)); do
-    if ! wait_at_gate; then open=0; fi
+    if ! wait_at_gate ENDED; then open=0; fi
     cat <&"$INPUT"
   done
 }
@@ -64,6 +71,7 @@ is_transformed() { is_encrypting || is_packed "$1"; }
 # BYTES FILE: the next so many bytes of it; fewer only at its end. Sets TAKEN_SIZE.
 take_content() {
   if [[ -z $READER ]]; then wait_for_growth "$((TAKEN + $1))"; fi
+  rm -f -- "$2" # written over, it would be written out at once by ext4 and XFS: as much as the whole dump again
   copy_to_both "$2" "$1" <&"$CONTENT" 1>&"$PLAIN" 2>"$COPY_WORK/take.err" &
   RUNNING+=("$!")
   await "$!" || fail_to_take "$?"
@@ -83,7 +91,7 @@ fail_to_take() {
 
 # BYTES: until there are so many, or there will be no more.
 wait_for_growth() {
-  while (($(stat -L -c %s -- "/dev/fd/$CONTENT") < $1)) && wait_at_gate; do :; done
+  while (($(stat -L -c %s -- "/dev/fd/$CONTENT") < $1)) && wait_at_gate ENDED; do :; done
 }
 
 hash_content() { if is_packed "$1"; then hash_packed; else hash_input; fi; }
@@ -100,8 +108,7 @@ print_content() {
 
 print_plain() { if is_packed "$1"; then print_packed "$1"; else print_growing "$1"; fi; }
 
-# Stops unless what was read is a dump that exists by now: committed, and of the SHA-256 that its manifest says. The end
-# of the file alone is no proof, as it also ends when pg_dump or its night dies.
+# Stops unless what was read has become a dump, of the SHA-256 that its manifest says.
 settle_content() {
   local dump=$BACKUP_DIRECTORY/$1 found
   exec {CONTENT}<&- {PLAIN}>&-
@@ -109,9 +116,15 @@ settle_content() {
     await "$READER" || fail "off-host copy: $1 cannot be read: $(describe_status "$?"), $(head -n 1 -- "$COPY_WORK/content.err")"
   fi
   await "$HASHER" || fail "off-host copy: the SHA-256 of $1 cannot be taken"
-  if ! is_verified "$dump"; then fail "off-host copy: given up, because $1 did not become a dump"; fi
+  await_commit "$1"
   read -r found _ <"$COPY_WORK/sha256"
   refuse_damaged "$dump" "$found"
+}
+
+# Stops unless DUMP exists, committed. That its file has ended is no proof, as it also ends when pg_dump or its night dies.
+await_commit() {
+  while wait_at_gate COMMITTED; do :; done
+  if ! is_verified "$BACKUP_DIRECTORY/$1"; then fail "off-host copy: given up, because $1 did not become a dump"; fi
 }
 
 # DUMP SHA256

@@ -58,11 +58,12 @@ mark_dead() { : >"$NIGHT/dead.$1"; }
 
 is_dead() { [[ -e $NIGHT/dead.$1 ]]; }
 
-# DATABASE FILE SOURCE: begins to copy a dump that is being written to SOURCE.
+# DATABASE FILE SOURCE: begins to copy a dump that is being written to SOURCE, until the gate ENDED is closed.
 begin_copies() {
   local database=$1 file=$2 source=$3 target
   declare -gA COPIERS=()
-  open_gate "$WORK"
+  open_gate ENDED "$WORK/ended"
+  open_gate COMMITTED "$WORK/committed"
   for target in "${TARGETS[@]}"; do
     keep_target "$target" "$database" "$file" "$source" &
     COPIERS[$target]=$!
@@ -79,10 +80,10 @@ copies_take_room() {
   return 1
 }
 
-# The dump exists: lets the copies end, and stops unless everything of this database is at every target.
+# The dump exists: lets the copies count, and stops unless everything of this database is at every target.
 finish_copies() {
   local database=$1 target failed=0
-  close_gate
+  close_gate COMMITTED
   for target in "${TARGETS[@]}"; do
     if ! await "${COPIERS[$target]}"; then
       failed=1
@@ -128,7 +129,8 @@ object_of() {
 # only then, older copies are superseded.
 keep_target() {
   local target=$1 database=$2 file=$3 source=$4 files failed=0
-  leave_gate
+  leave_gate ENDED
+  leave_gate COMMITTED
   pass_turn
   begin_copier
   queue_for "$target"

@@ -18,7 +18,7 @@ print_whole_files() {
   local -A printed=()
   place=$(pwd -P)
   while ((open)); do
-    if ! wait_at_gate; then open=0; fi
+    if ! wait_at_gate ENDED; then open=0; fi
     set -- *
     written=''
     if ((open)); then

@@ -243,11 +243,11 @@ describe("backup.sh", function () {
       const file = path.join(site.root, "growing");
       const program = `set -Eeuo pipefail
         for part in log signals content growing dump; do . '${scripts}/lib/'$part.sh; done
-        READ_STEP=100000; cd '${site.root}'; : >growing; mkdir gate; open_gate gate
+        READ_STEP=100000; cd '${site.root}'; : >growing; open_gate ENDED ended
         settle_on_disk() { stat -c %s growing >>settled; }
         print_stored growing >stored & reader=$!
         while (($(stat -c %s growing) < 3000000)); do head -c 7777 /dev/urandom >>growing; done
-        close_gate; wait "$reader"`;
+        close_gate ENDED; wait "$reader"`;
       execFileSync("bash", ["-c", program]);
       const content = fs.readFileSync(file);
       assert.ok(content.equals(fs.readFileSync(path.join(site.root, "stored"))));

@@ -92,9 +92,21 @@ describe("copies to a NAS", function () {
 
   it("grow with the dump; the manifest comes last", async () => {
     makeSite(["large"]);
+    const go = path.join(site.root, "go");
+    site.shadow("pg_restore", `until [[ -e ${go} ]]; do sleep 0.1; done; exec /usr/bin/pg_restore "$@"`);
     const { pid, night } = await haltMidway();
     assert.match(nas.copies.join(), /^large_\w+\.dump$/, "no manifest: it does not exist");
     process.kill(pid, "SIGCONT");
+    await until("all of it is there, while it is still verified", () => {
+      const [partial = ""] = site.files.filter((file) => file.endsWith(".dump.partial"));
+      const [copy = ""] = nas.copies;
+      return (
+        site.processes("pg_restore").length &&
+        fs.statSync(nas.file(copy)).size === fs.statSync(path.join(site.dumps, partial)).size
+      );
+    });
+    assert.match(nas.copies.join(), /^large_\w+\.dump$/);
+    fs.writeFileSync(go, "");
     const outcome = await night.outcome;
     assert.equal(outcome.code, 0, outcome.stderr);
     assertAllThere();

@@ -119,6 +119,33 @@ describe("copies to S3 while the dump is written", function () {
     );
   });
 
+  it("all parts are sent while the dump is still verified; one that cannot be read never becomes an object", async () => {
+    await makeSite(["large"]);
+    const go = path.join(site.root, "go");
+    site.shadow(
+      "pg_restore",
+      `until [[ -e ${go} ]]; do sleep 0.1; done; case $(<${go}) in bad) echo torn >&2; exit 1 ;; esac; exec /usr/bin/pg_restore "$@"`,
+    );
+    for (const [verdict, code] of [
+      ["bad", 1],
+      ["good", 0],
+    ] as const) {
+      fs.rmSync(go, { force: true });
+      s3.accepted.length = 0;
+      const night = site.start("backup.sh");
+      await until("every part has arrived", () => partsSent() === 3);
+      assert.deepEqual(site.dumpFiles, []);
+      assert.deepEqual(stored(), []);
+      assert.ok(s3.accepted.every(({ url }) => /uploads=|partNumber=/.test(url)));
+      fs.writeFileSync(go, verdict);
+      const outcome = await night.outcome;
+      assert.equal(outcome.code, code, outcome.stderr);
+      assert.equal(s3.uploads.size, 0);
+      assert.deepEqual(stored(), site.files);
+      if (verdict === "bad") assert.match(outcome.stderr, /large: error: pg_restore cannot read the dump: torn/);
+    }
+  });
+
   for (const [what, signal, code] of [
     ["pg_dump killed midway", "SIGKILL", 1],
     ["the night stopped midway", "SIGTERM", 143],

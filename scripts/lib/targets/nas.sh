@@ -27,10 +27,10 @@ nas_send() {
   if is_transformed "$source"; then
     check_room_to_prepare "$file" "$source"
     prepare_for_nas "$file" "$source" "$link"
+    append_to_nas "$link"
   else
     follow_to_nas "$file" "$source" "$link"
   fi
-  ask_nas "$NAS_STALL_SECONDS" --append --mkpath "$link"
   check_on_nas "$link"
   sha256=$(hash_file "$link")
   jq -n --arg sha256 "$sha256" --argjson size "$(stat -L -c %s -- "$link")" '{$size, $sha256}' >"$COPY_WORK/facts"
@@ -62,7 +62,7 @@ prepare_for_nas() {
   settle_content "$1"
 }
 
-# FILE SOURCE LINK: sends what there is of it while it grows.
+# FILE SOURCE LINK: sends what there is of it while it grows, and the rest when it has ended.
 follow_to_nas() {
   local file=$1 source=$2 link=$3 sent=0 size=0 sha256 INPUT
   if [[ $source != *.partial ]]; then
@@ -71,15 +71,18 @@ follow_to_nas() {
   fi
   open_growing "$source"
   ln -s "/proc/$BASHPID/fd/$INPUT" "$link" # the same file, also when it is renamed
-  while wait_at_gate; do
+  while wait_at_gate ENDED; do
     size=$(stat -L -c %s -- "$link")
     if ((size >= sent + NAS_STEP)); then
-      ask_nas "$NAS_STALL_SECONDS" --append --mkpath "$link"
+      append_to_nas "$link"
       sent=$size
     fi
   done
-  if ! is_verified "$BACKUP_DIRECTORY/$file"; then fail "off-host copy: given up, because $file did not become a dump"; fi
+  append_to_nas "$link"
+  await_commit "$file"
 }
+
+append_to_nas() { ask_nas "$NAS_STALL_SECONDS" --append --mkpath "$1"; }
 
 # Whole and in one piece: rsync compares checksums, then renames.
 nas_send_manifest() {

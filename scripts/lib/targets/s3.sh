@@ -1,10 +1,10 @@
 # shellcheck shell=bash
 # Target S3: AWS or a compatible server. The key may put, tag and abort, nothing else. A large dump goes up in parts while
-# it is written; the last part, and the request that makes an object of them, are sent once the dump exists.
+# it is written; the request that makes an object of them, or a dump that is no larger than a part, is sent once it exists.
 
 # Bytes of the smallest part, and how many parts a dump is expected to have at most. S3 takes 10,000, so a dump may be
 # four times as large as expected; and all but the last have one size, since Cloudflare R2 takes no others. Each part
-# costs a connection, and the last one is sent when the dump has ended: so few parts, unless they become large.
+# costs a connection, and the last one is sent when pg_dump has ended: so few parts, unless they become large.
 readonly S3_LEAST_PART=$((8 * 1024 * 1024)) S3_EXPECTED_PARTS=2500
 readonly S3_USUAL_PARTS=16 S3_LARGE_PART=$((64 * 1024 * 1024))
 
@@ -71,12 +71,12 @@ s3_send() {
     number=$((number + 1))
     take_content "$part_size" "$COPY_WORK/part"
   done
+  if [[ -n $S3_UPLOAD ]] && ((TAKEN_SIZE)); then send_part "$key" "$number"; fi
   settle_content "$file"
   if [[ -z $S3_UPLOAD ]]; then
     note_sending s3 "$database" "$file" '{"perhaps": true}'
     put_object "$COPY_WORK/part" "$key" application/octet-stream
   else
-    if ((TAKEN_SIZE)); then send_part "$key" "$number"; fi
     complete_upload "$key"
   fi
   describe_object >"$COPY_WORK/facts"
