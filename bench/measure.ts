@@ -12,6 +12,8 @@ export interface Cost {
   readonly cpuSeconds: number;
   /** The same of the S3 server, which is outside the container; in runs made before 2026-11-28 not measured. */
   readonly serverCpuSeconds?: number;
+  /** How long the S3 server took to make an object of parts, where it did; in runs made before 2026-11-30 not measured. */
+  readonly joiningSeconds?: number;
   /** Most bytes of memory of its own (anonymous: no page cache) that the program's processes had at once. */
   readonly peakMemory: number;
 }

@@ -8,10 +8,13 @@ const docs = join(__dirname, "../docs");
 
 const seconds = (rounds: readonly Cost[]): number => median(rounds.map((each) => each.seconds));
 const cpu = (rounds: readonly Cost[]): number => median(rounds.map((each) => each.cpuSeconds));
-const serverCpu = (rounds: readonly Cost[]): string => {
-  const measured = rounds.flatMap(({ serverCpuSeconds }) => serverCpuSeconds ?? []);
+/** The median of those that were measured; nothing if none was. */
+const medianIfAny = (values: readonly (number | undefined)[]): string => {
+  const measured = values.flatMap((each) => each ?? []);
   return measured.length === 0 ? "" : median(measured).toFixed(1);
 };
+const serverCpu = (rounds: readonly Cost[]): string => medianIfAny(rounds.map((each) => each.serverCpuSeconds));
+const joining = (rounds: readonly Cost[]): string => medianIfAny(rounds.map((each) => each.joiningSeconds));
 const memory = (rounds: readonly Cost[]): number => Math.max(...rounds.map((each) => each.peakMemory));
 const mebibytes = (bytes: number): string => (bytes / 2 ** 20).toFixed(0);
 const ratio = (a: number, b: number): string => (a / b).toFixed(2);
@@ -45,11 +48,19 @@ function renderOffHost({ backups, put }: Run): string {
   const alone = seconds(put);
   const overSlower = seconds(job) > alone ? compareTo("job", "job-s3", backups) : { median: seconds(together) / alone };
   return table(
-    ["until a checked copy is in S3", "s", "× the slower of dump and copy alone", "CPU s", "the S3 server's CPU s"],
+    [
+      "until a checked copy is in S3",
+      "s",
+      "× the slower of dump and copy alone",
+      "of it, the S3 server joins the parts, s",
+      "CPU s",
+      "the S3 server's CPU s",
+    ],
     [
       [
         "one signed, checked PUT of the finished dump, alone",
         alone.toFixed(1),
+        "",
         "",
         cpu(put).toFixed(1),
         serverCpu(put),
@@ -58,10 +69,11 @@ function renderOffHost({ backups, put }: Run): string {
         "this job, dump and copy",
         seconds(together).toFixed(1),
         showRatio(overSlower),
+        joining(together),
         cpu(together).toFixed(1),
         serverCpu(together),
       ],
-      ["`pg_dump \\| gzip -9`, then such a PUT", (seconds(gzip) + alone).toFixed(1), "", "", ""],
+      ["`pg_dump \\| gzip -9`, then such a PUT", (seconds(gzip) + alone).toFixed(1), "", "", "", ""],
     ],
   );
 }
@@ -128,10 +140,10 @@ Made by \`npm run bench\`, which writes [bench/results.json](../bench/results.js
 runs in a container of the lab, as a service of its own; what is compared takes turns. From 2026-11-29, what is near
 another thing is measured right after it each time, and its ratio is the median of those, their range in parentheses: a
 narrow one is of a quiet machine. And the S3 server is versitygw, before that moto, which takes more of the processor. It
-runs on the same two cores, and takes its share of them. CPU is that of the
-whole container, the database server's included; peak memory is that of the backup's own processes, without page cache.
-pgBackRest copies files, write-ahead log included, and is no logical dump; borgmatic's borg repository is new in each round,
-so nothing is deduplicated.
+runs on the same two cores, and takes its share of them; of an upload's parts it makes an object by copying them, while the
+job has nothing else left to do. CPU is that of the whole container, the database server's included; peak memory is that of
+the backup's own processes, without page cache. pgBackRest copies files, write-ahead log included, and is no logical dump;
+borgmatic's borg repository is new in each round, so nothing is deduplicated.
 
 ${Object.entries(results)
   .map(([release, run]) => renderRun(release, run))

@@ -170,9 +170,15 @@ systemctl restart postgresql`);
   private async once({ account, prepare, command }: Omit<Contender, "name" | "title" | "bytes">): Promise<Cost> {
     await this.shell(prepare);
     await this.shell("sync");
-    const before = this.lab.s3Gateway.cpuSeconds;
+    const { s3Gateway } = this.lab;
+    const before = { cpu: s3Gateway.cpuSeconds, joining: s3Gateway.joiningSeconds };
     const cost = await measure(this.container, account, command);
-    return { ...cost, serverCpuSeconds: this.lab.s3Gateway.cpuSeconds - before };
+    const joiningSeconds = s3Gateway.joiningSeconds - before.joining;
+    return {
+      ...cost,
+      serverCpuSeconds: s3Gateway.cpuSeconds - before.cpu,
+      ...(joiningSeconds > 0 && { joiningSeconds }),
+    };
   }
 
   private async putAlone(): Promise<Cost[]> {

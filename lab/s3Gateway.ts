@@ -22,6 +22,9 @@ const versitygw = new GoProgram({
 /** Puts what the server keeps into memory that is its own, and goes with it. */
 const inMemory = 'mount -t tmpfs -o mode=700 objects "$0" && exec "$@"';
 
+/** Place of a request's milliseconds in a line of the access log, whose fields are those of AWS; its time is two words. */
+const TOTAL_TIME = 14;
+
 export class S3Gateway {
   readonly endpoint = `https://${addresses.s3}:9001`;
   private readonly directory: string;
@@ -47,6 +50,17 @@ export class S3Gateway {
     return this.daemon.cpuSeconds;
   }
 
+  /** Seconds that requests to make an object of its parts have taken so far: this server copies them for that. */
+  get joiningSeconds(): number {
+    const milliseconds = fs
+      .readFileSync(this.accessLog, "utf8")
+      .split("\n")
+      .map((line) => line.split(" "))
+      .filter((fields) => fields.includes("s3_CompleteMultipartUpload"))
+      .map((fields) => Number(fields[TOTAL_TIME]));
+    return milliseconds.reduce((sum, each) => sum + each, 0) / 1000;
+  }
+
   /** An S3 client, which works in the lab's network only. */
   client(): S3Client {
     return this.s3.client(this.key, this.endpoint);
@@ -54,18 +68,19 @@ export class S3Gateway {
 
   /**
    * Starts it anew, with one empty bucket.
-   * @param log file for what go says, should the server have to be built (2 minutes)
+   * @param buildLog file for what go says, should the server have to be built (2 minutes)
    */
-  async up(bucket: string, log?: string): Promise<void> {
+  async up(bucket: string, buildLog?: string): Promise<void> {
     await this.down();
-    await versitygw.build(log);
+    await versitygw.build(buildLog);
     const objects = path.join(this.directory, "objects");
     fs.mkdirSync(objects, { recursive: true, mode: 0o700 });
     const key = { accessKeyId: "bench", secretAccessKey: randomBytes(20).toString("hex") };
     fs.writeFileSync(this.keyFile, JSON.stringify(key), { mode: 0o600 });
     const { certificate, key: certificateKey } = this.s3.serverFiles;
     const tls = ["--cert", certificate, "--key", certificateKey];
-    const serve = [versitygw.program, "--quiet", "--port", new URL(this.endpoint).host, ...tls, "posix", objects];
+    const log = ["--quiet", "--access-log", this.accessLog];
+    const serve = [versitygw.program, ...log, "--port", new URL(this.endpoint).host, ...tls, "posix", objects];
     const own = ["unshare", "--mount", "sh", "-c", inMemory, objects, ...serve];
     this.daemon.start(this.network.inside(own), {
       PATH: "/usr/sbin:/usr/bin:/sbin:/bin",
@@ -92,6 +107,10 @@ export class S3Gateway {
   async down(): Promise<void> {
     await this.daemon.stop();
     fs.rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  private get accessLog(): string {
+    return path.join(this.directory, "access.log");
   }
 
   private get keyFile(): string {
