@@ -145,6 +145,28 @@ describe("copies to a NAS", function () {
     assert.equal(sum(sent), sum(sizes), "every byte once");
   });
 
+  it("of a dump that is damaged once it is verified never get a manifest", async () => {
+    makeSite(["shop"]);
+    // At the same size, before the NAS is asked whether it holds what is here.
+    site.shadow(
+      "rsync",
+      `if [[ "$*" == *--dry-run*.dump* && ! -e '${site.root}/done' ]]; then
+         : >'${site.root}/done'
+         printf x | dd of="$(echo '${site.dumps}'/shop_*.dump)" bs=1 seek=100 conv=notrunc status=none
+       fi
+       exec /usr/bin/rsync "$@"`,
+    );
+    const night = await site.run("backup.sh");
+    assert.equal(night.code, 1);
+    const [dump = ""] = site.dumpFiles;
+    assert.match(
+      night.stderr,
+      new RegExp(`shop: error: \\S+${dump} is damaged and therefore not copied: its SHA-256 is`),
+    );
+    assert.ok(!nas.copies.includes(`${dump}.json`));
+    assert.match(night.stderr, new RegExp(`error: missing off-host: \\S+${dump}: `));
+  });
+
   it("that arrived damaged are found by the NAS's own reading, and mended", async () => {
     makeSite(["shop"]);
     await goodNight();

@@ -33,6 +33,7 @@ nas_send() {
   fi
   check_on_nas "$link"
   sha256=$(hash_file "$link")
+  if ! is_transformed "$source"; then refuse_damaged "$BACKUP_DIRECTORY/$file" "$sha256"; fi
   jq -n --arg sha256 "$sha256" --argjson size "$(stat -L -c %s -- "$link")" '{$size, $sha256}' >"$COPY_WORK/facts"
 }
 
@@ -62,7 +63,7 @@ prepare_for_nas() {
   settle_content "$1"
 }
 
-# FILE SOURCE LINK: sends what there is of it while it grows, and the rest when it has ended.
+# FILE SOURCE LINK: sends what there is of it while it grows, and the rest when it has ended. Stops unless it is committed.
 follow_to_nas() {
   local file=$1 source=$2 link=$3 sent=0 size=0 sha256 INPUT
   if [[ $source != *.partial ]]; then
