@@ -22,7 +22,10 @@ const versitygw = new GoProgram({
 /** Puts what the server keeps into memory that is its own, and goes with it. */
 const inMemory = 'mount -t tmpfs -o mode=700 objects "$0" && exec "$@"';
 
-/** Place of a request's milliseconds in a line of the access log, whose fields are those of AWS; its time is two words. */
+/** Places in a line of the access log, whose fields are those of AWS; its time is two words. */
+const OPERATION = 7;
+const STATUS = 10;
+/** Milliseconds. */
 const TOTAL_TIME = 14;
 
 export class S3Gateway {
@@ -50,13 +53,13 @@ export class S3Gateway {
     return this.daemon.cpuSeconds;
   }
 
-  /** Seconds that requests to make an object of its parts have taken so far: this server copies them for that. */
+  /** Seconds that it has taken so far to make objects of their parts: this server copies those for that. */
   get joiningSeconds(): number {
     const milliseconds = fs
       .readFileSync(this.accessLog, "utf8")
       .split("\n")
       .map((line) => line.split(" "))
-      .filter((fields) => fields.includes("s3_CompleteMultipartUpload"))
+      .filter((fields) => fields[OPERATION] === "s3_CompleteMultipartUpload" && fields[STATUS] === "200")
       .map((fields) => Number(fields[TOTAL_TIME]));
     return milliseconds.reduce((sum, each) => sum + each, 0) / 1000;
   }

@@ -295,7 +295,7 @@ back_up() {
   begin_progress "${PARTIALS[0]}"
   write_dump "$database" "${PARTIALS[0]}" "$WORK"
   end_progress
-  finish_facts "$WORK" # with the session, nobody but this process holds the gate
+  finish_facts "$WORK" # the session held the gates, too; from here on only this process does
   close_gate ENDED
   verify_dump "${PARTIALS[0]}"
   write_manifest "$database" "${PARTIALS[0]}" "$name" "$WORK" "$started" "$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)"

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Reading a dump while pg_dump writes it. Readers follow the file and are never in pg_dump's pipe, so nothing that they
-# do can hold it up. A gate tells them of a moment: a named pipe whose only writer is the process that writes the dump. It
-# closes when that process closes it, or dies. GATE is one of
+# do can hold it up. A gate tells them of a moment: a named pipe whose only writers are the process that makes the dump and
+# the programs it runs. It closes when that process closes it, or dies, and they have ended. GATE is one of
 #   ENDED      the file has ended
 #   COMMITTED  a dump has been made of it
 
@@ -34,7 +34,7 @@ open_growing() {
   if ! { exec {INPUT}<"$1"; } 2>/dev/null; then exec {INPUT}<"$(whole_of "$1")"; fi
 }
 
-# A file from its beginning to where it ends when the gate closes.
+# A file from its beginning to where it ends when ENDED is closed.
 print_growing() {
   local file=$1 open=1 INPUT
   open_growing "$file"

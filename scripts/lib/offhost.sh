@@ -3,8 +3,9 @@
 #   <target>_place OBJECT                where an object lies there, for people; of '': what identifies the target
 #   <target>_probe                       stops, saying why, unless the target answers
 #   <target>_send DATABASE FILE SOURCE OBJECT
-#                                        brings the dump FILE there, from SOURCE, which may still grow; describes it,
-#                                        as JSON in COPY_WORK/facts
+#                                        brings the dump FILE there, from SOURCE, which may still grow; stops unless it
+#                                        is committed and of the SHA-256 in its manifest, in S3 before it is an object;
+#                                        describes it, as JSON in COPY_WORK/facts
 #   <target>_takes_room                  whether a copy may take as much room here as its dump, while it is made
 #   <target>_send_manifest FILE OBJECT   its manifest, COPY_WORK/manifest, which makes the copy exist
 #   <target>_abandon                     after a failure: leaves nothing half, or what the next night goes on with

@@ -11,7 +11,7 @@ print_packed() {
   )
 }
 
-# Names of the files of this directory that nobody writes to any more; all of them once the gate is closed. pg_dump opens
+# Names of the files of this directory that nobody writes to any more; all of them once ENDED is closed. pg_dump opens
 # each file once; which are open for writing now, the system knows: of this account's processes, this one's output for one.
 print_whole_files() {
   local open=1 place file written

@@ -124,7 +124,7 @@ describe("copies to S3 while the dump is written", function () {
     const go = path.join(site.root, "go");
     site.shadow(
       "pg_restore",
-      `until [[ -e ${go} ]]; do sleep 0.1; done; case $(<${go}) in bad) echo torn >&2; exit 1 ;; esac; exec /usr/bin/pg_restore "$@"`,
+      `until [[ -s ${go} ]]; do sleep 0.1; done; case $(<${go}) in bad) echo torn >&2; exit 1 ;; esac; exec /usr/bin/pg_restore "$@"`,
     );
     for (const [verdict, code] of [
       ["bad", 1],

@@ -1,10 +1,10 @@
 # shellcheck shell=bash
 # Target S3: AWS or a compatible server. The key may put, tag and abort, nothing else. A large dump goes up in parts while
-# it is written; the request that makes an object of them, or a dump that is no larger than a part, is sent once it exists.
+# it is written; the request that makes an object of them, or a dump that is smaller than one, is sent once the dump exists.
 
 # Bytes of the smallest part, and how many parts a dump is expected to have at most. S3 takes 10,000, so a dump may be
 # four times as large as expected; and all but the last have one size, since Cloudflare R2 takes no others. Each part
-# costs a connection, and the last one is sent when pg_dump has ended: so few parts, unless they become large.
+# costs a connection, and the last one is sent when the file has ended: so few parts, unless they become large.
 readonly S3_LEAST_PART=$((8 * 1024 * 1024)) S3_EXPECTED_PARTS=2500
 readonly S3_USUAL_PARTS=16 S3_LARGE_PART=$((64 * 1024 * 1024))
 
