@@ -52,7 +52,7 @@ write_directory() {
 hash_files() {
   local work=$2 names names_pid file files
   trap - ERR
-  leave_gate ENDED
+  leave_gates ENDED
   cd -- "$1" || exit 1
   exec {names}< <(print_whole_files)
   names_pid=$!
@@ -115,7 +115,7 @@ print_stored() {
   local file=$1 place=0 size
   trap - ERR
   end_when_told # after the program that runs then: none outlives it
-  leave_gate ENDED
+  leave_gates ENDED
   while wait_at_gate ENDED; do
     size=$(stat -c %s -- "$file" 2>/dev/null || echo 0) # whoever writes it may not have made it yet
     if ((size >= place + READ_STEP)); then

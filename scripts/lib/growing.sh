@@ -19,8 +19,11 @@ close_gate() {
   exec {hold}>&-
 }
 
-# A reader must not hold open what it waits for.
-leave_gate() { close_gate "$1"; }
+# GATE...: a reader must not hold open what it waits for.
+leave_gates() {
+  local left
+  for left in "$@"; do close_gate "$left"; done
+}
 
 # Waits a moment; fails once the gate is closed.
 wait_at_gate() {

@@ -130,8 +130,7 @@ object_of() {
 # only then, older copies are superseded.
 keep_target() {
   local target=$1 database=$2 file=$3 source=$4 files failed=0
-  leave_gate ENDED
-  leave_gate COMMITTED
+  leave_gates ENDED COMMITTED
   pass_turn
   begin_copier
   queue_for "$target"

@@ -25,8 +25,7 @@ show_progress() {
   local file=$1 estimate=$2 size
   trap - ERR                                 # it is killed, and that is its good end
   exec {SESSION_IN}>&- {SESSION_OUT}<&- 9>&- # nothing may outlive the dump because of this: snapshot, lock
-  leave_gate ENDED                           # and copies
-  leave_gate COMMITTED
+  leave_gates ENDED COMMITTED                # and copies
   while :; do
     size=$(size_of_dump "$file" 2>/dev/null || echo 0)
     printf '%s%s: %s written, about %s expected' "$CLEAR_LINE" "$LOG_SUBJECT" "$(format_size "$size")" "$estimate" >&2
